@@ -55,7 +55,7 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
 }
 
 /// Sets the due date to that of a time. Returns what is lost.
-pub(crate) fn set_due_date(task: &mut Task, name: &'static str, time: &str) -> Option<Loss> {
+fn set_due_date(task: &mut Task, name: &'static str, time: &str) -> Option<Loss> {
     let (date, rest) = time.split_at_checked(DATE_BYTES).unwrap_or((time, ""));
     date.clone_into(&mut task.due_date);
     let is_midnight = rest.chars().all(|character| "T0:.Z".contains(character));

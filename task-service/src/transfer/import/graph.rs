@@ -1,6 +1,11 @@
 //! The recurrence and the times of Microsoft Graph: `patternedRecurrence` and `dateTimeTimeZone`.
 
-use jiff::civil::Date;
+use std::ops::RangeInclusive;
+
+use jiff::{
+    SignedDuration,
+    civil::{Date, DateTime, Time as CivilTime},
+};
 use serde_json::Value;
 use taskey_proto::task::v1::{Recurrence, Reminder, Task, reminder::Time};
 
@@ -25,6 +30,45 @@ const WEEKS: [(&str, i8); 6] = [("", 1), ("first", 1), ("second", 2), ("third", 
 
 /// Maximum number of occurrences of a range, of which those before the due date are counted.
 const MAX_OCCURRENCES: usize = 1000;
+
+/// The names of UTC, in lower case.
+const UTC: [&str; 5] = ["utc", "etc/utc", "gmt", "etc/gmt", "tzone://microsoft/utc"];
+
+/// The offsets of time zones from UTC, in hours.
+const OFFSETS: RangeInclusive<i64> = -12..=14;
+
+/// Sets the due date, of which the product shows no time. Graph converts the start of the day in the time zone of the user
+/// to UTC, so that it can be on the day before. Returns what is reported.
+pub(crate) fn set_due(task: &mut Task, due: &Value, recurrence: &Value) -> Option<String> {
+    let Some(text) = due["dateTime"].as_str() else {
+        return (!due.is_null()).then(|| "is not a date that is known, and is not imported".to_owned());
+    };
+    let Ok(local) = text.trim_end_matches('Z').parse::<DateTime>() else {
+        // It is an error of the row.
+        text.clone_into(&mut task.due_date);
+        return None;
+    };
+    let zone = due["timeZone"].as_str().unwrap_or("UTC");
+    let is_utc = UTC.contains(&zone.to_ascii_lowercase().as_str());
+    let day = if is_utc { day_of_user(local, recurrence) } else { local.date() };
+    task.due_date = day.to_string();
+    match local.time() {
+        midnight if midnight == CivilTime::midnight() => None,
+        _ if is_utc => Some(format!("is not midnight in UTC, but in the time zone of the user; {day} is imported")),
+        _ => Some(format!("has a time of the day; only the date, {day}, is imported")),
+    }
+}
+
+/// Returns the day that starts at a time in UTC in the time zone of the user: that with the nearest midnight, unless the
+/// recurrence starts on one that a time zone can have.
+fn day_of_user(utc: DateTime, recurrence: &Value) -> Date {
+    let is_start = |start: &Date| {
+        let offset = start.to_datetime(CivilTime::midnight()).duration_since(utc);
+        (SignedDuration::from_hours(*OFFSETS.start())..=SignedDuration::from_hours(*OFFSETS.end())).contains(&offset)
+    };
+    let nearest = if utc.hour() < 12 { utc.date() } else { utc.date().tomorrow().unwrap_or(utc.date()) };
+    date(&recurrence["range"]["startDate"]).filter(is_start).unwrap_or(nearest)
+}
 
 /// Sets how a task recurs, from the due date on, which is the start of the range if there is none. Returns what is lost.
 pub(crate) fn set_recurrence(task: &mut Task, recurrence: &Value, searches: &mut SearchBudget) -> Option<Loss> {
@@ -160,6 +204,38 @@ mod tests {
             set_recurrence(&mut task, &json!({ "pattern": pattern, "range": range }), &mut SearchBudget::default());
         assert_eq!(loss.is_none(), task.recurrence.is_some());
         Some(task.recurrence?.rrule)
+    }
+
+    #[test]
+    fn midnight_of_the_user_in_utc_is_a_date() {
+        let no_start = json!(null);
+        for (time, zone, start, expected) in [
+            ("2026-12-01T00:00:00.0000000", "UTC", &no_start, "2026-12-01"),
+            // In Berlin, New York, Kolkata, and Auckland.
+            ("2026-11-30T23:00:00.0000000", "UTC", &no_start, "2026-12-01"),
+            ("2026-12-01T05:00:00.0000000Z", "tzone://Microsoft/Utc", &no_start, "2026-12-01"),
+            ("2026-11-30T18:30:00.0000000", "UTC", &no_start, "2026-12-01"),
+            ("2026-11-30T11:00:00.0000000", "UTC", &json!("2026-12-01"), "2026-12-01"),
+            // UTC-12, and starts that are of another occurrence.
+            ("2026-12-01T12:00:00.0000000", "UTC", &json!("2026-12-01"), "2026-12-01"),
+            ("2026-11-30T23:00:00.0000000", "UTC", &json!("2026-11-30"), "2026-12-01"),
+            ("2026-11-30T23:00:00.0000000", "UTC", &json!("2026-10-01"), "2026-12-01"),
+            ("2026-11-30T23:00:00.0000000", "UTC", &json!("0001-01-01"), "2026-12-01"),
+            ("9999-12-31T23:00:00.0000000", "UTC", &no_start, "9999-12-31"),
+            // Local times.
+            ("2026-11-30T23:00:00.0000000", "Europe/Berlin", &no_start, "2026-11-30"),
+            ("2026-12-01T00:00:00.0000000", "W. Europe Standard Time", &no_start, "2026-12-01"),
+        ] {
+            let mut task = Task::default();
+            let due = json!({"dateTime": time, "timeZone": zone});
+            let reported = set_due(&mut task, &due, &json!({"range": {"startDate": start}}));
+            assert_eq!(task.due_date, expected, "{time} {zone} {start}");
+            assert_eq!(reported.is_some(), !time.contains("T00:00:00"), "{time} {zone}");
+            assert!(reported.is_none_or(|reported| reported.contains(expected)));
+        }
+        let mut task = Task::default();
+        assert!(set_due(&mut task, &json!({"timeZone": "UTC"}), &no_start).is_some());
+        assert_eq!((set_due(&mut task, &no_start, &no_start), &task.due_date[..]), (None, ""));
     }
 
     #[test]

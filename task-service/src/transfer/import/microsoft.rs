@@ -9,8 +9,8 @@ use taskey_proto::task::v1::{
 
 use super::{
     entry::{Entry, FileTask, Issue},
-    google::{checked_time, finish, is_empty, set_due_date},
-    graph::{set_recurrence, set_reminder, zoned_time},
+    google::{checked_time, finish, is_empty},
+    graph::{set_due, set_recurrence, set_reminder, zoned_time},
     json_lists::Structure,
     sink::{ReadError, Sink},
 };
@@ -32,7 +32,7 @@ const OF_ONE_COPY: [&str; 4] = ["@odata.etag", "lastModifiedDateTime", "bodyLast
 fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sink) -> Result<(), ReadError> {
     let mut file_task = FileTask { row, list: list.map(str::to_owned), ..FileTask::default() };
     let (mut bytes, mut items) = (0, Vec::new());
-    let (mut recurrence, mut reminder, mut is_reminder_on) = (Value::Null, Value::Null, false);
+    let (mut due, mut recurrence, mut reminder, mut is_reminder_on) = (Value::Null, Value::Null, Value::Null, false);
     for (name, value) in fields {
         let text = value.as_str().unwrap_or_default();
         bytes += text.len();
@@ -65,11 +65,7 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
             "recurrence" => recurrence = value,
             "reminderDateTime" => reminder = value,
             "isReminderOn" => is_reminder_on = value == true,
-            // The product shows only the date. The time of the day is midnight, at least in the time zone of the user.
-            "dueDateTime" => {
-                let time = value["dateTime"].as_str().unwrap_or_default();
-                file_task.losses.extend(set_due_date(task, "dueDateTime", time));
-            }
+            "dueDateTime" => due = value,
             "categories" => {
                 let categories = value.as_array().into_iter().flatten().filter_map(Value::as_str);
                 task.labels = categories.map(str::to_owned).collect();
@@ -84,6 +80,9 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         }
     }
     let task = &mut file_task.task;
+    if let Some(description) = set_due(task, &due, &recurrence) {
+        sink.push(Entry::Loss(Issue::new(row, "dueDateTime", description)), 0)?;
+    }
     let loss = sink.search(row, "recurrence", |searches| set_recurrence(task, &recurrence, searches))?;
     file_task.losses.extend(loss);
     file_task.losses.extend(set_reminder(&mut file_task.task, &reminder, is_reminder_on));

@@ -18,6 +18,7 @@ on_each_database!(
     backup_of_todoist_is_imported,
     takeout_of_google_is_imported,
     lists_of_microsoft_to_do_are_imported,
+    due_dates_of_microsoft_to_do_are_those_of_the_user,
     time_zones_with_the_names_of_windows_are_known,
     reminders_of_apple_are_imported,
     csv_of_a_spreadsheet_is_imported,
@@ -174,7 +175,7 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!(
         found,
         [
-            (3, "dueDateTime", "has a time of the day or a time zone, and only its date is imported"),
+            (3, "dueDateTime", "is not midnight in UTC, but in the time zone of the user; 2090-12-02 is imported"),
             (4, "createdDateTime", "is not a time that is known, and is not imported"),
             (4, "linkedResources", "is not imported"),
             (4, "recurrence", "is not a pattern with a due date that is known, and is not imported"),
@@ -208,6 +209,25 @@ async fn lists_of_microsoft_to_do_are_imported(database: TestDatabase) {
     assert_eq!(ann.titled("Cow milk").await.state(), State::Open);
     let van = ann.titled("Book a van").await;
     assert_eq!((van.priority(), van.complete_time), (Priority::Low, Some(time("2026-11-29T00:00:00Z"))));
+}
+
+async fn due_dates_of_microsoft_to_do_are_those_of_the_user(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    // 1 December in Berlin.
+    let due = serde_json::json!({"dateTime": "2026-11-30T23:00:00.0000000", "timeZone": "UTC"});
+    let pattern = serde_json::json!({"type": "absoluteMonthly", "interval": 1, "dayOfMonth": 1});
+    let recurrence = serde_json::json!({"pattern": pattern, "range": {"type": "noEnd", "startDate": "2026-12-01"}});
+    let once = serde_json::json!({"id": "a", "title": "once", "dueDateTime": due});
+    let monthly = serde_json::json!({"id": "b", "title": "monthly", "dueDateTime": due, "recurrence": recurrence});
+    let file = serde_json::json!([{"id": "l", "displayName": "Errands", "tasks": [once, monthly]}]).to_string();
+    let response = import_twice(&ann, FileFormat::MicrosoftTodo, file.as_bytes()).await;
+    let description = "is not midnight in UTC, but in the time zone of the user; 2026-12-01 is imported";
+    assert_eq!(issues(&response), [1, 2].map(|row| (row, "dueDateTime", description)));
+    let monthly = ann.titled("monthly").await;
+    assert_eq!([&ann.titled("once").await.due_date, &monthly.due_date], ["2026-12-01"; 2]);
+    let next = ann.complete(&monthly.id, "").await.expect("a completion").next_task_id;
+    assert!(ann.get(&next).await.expect("it exists").due_date.ends_with("-01"));
 }
 
 async fn time_zones_with_the_names_of_windows_are_known(database: TestDatabase) {
