@@ -75,8 +75,9 @@ pub(crate) const FIELDS: [Field; 16] = [
             "labels",
             |task| texts(&task.labels),
             |task, value| {
-                let texts = value.as_array().map(|texts| texts.iter().filter_map(Value::as_str).map(str::to_owned));
-                task.labels = texts.ok_or("must be a list of texts")?.collect();
+                let texts = value.as_array().into_iter().flatten().map(|text| Some(text.as_str()?.to_owned()));
+                let labels = texts.collect::<Option<_>>().filter(|_| value.is_array());
+                task.labels = labels.ok_or("must be a list of texts")?;
                 Ok(())
             },
         )

@@ -5,7 +5,7 @@ use taskey_proto::task::v1::{Task, task::State};
 
 use super::{
     entry::{Entry, FileTask, Issue, Loss},
-    json_lists::Structure,
+    json_lists::{NEXT_PAGE, Structure, is_next_page},
     sink::{ReadError, Sink},
 };
 use crate::transfer::fields::parse_time;
@@ -17,6 +17,12 @@ pub(crate) const STRUCTURE: Structure =
 /// The fields that belong to one copy of the task, or follow from others.
 const OF_ONE_COPY: [&str; 8] =
     ["kind", "etag", "updated", "selfLink", "webViewLink", "position", "task_type", "hidden"];
+
+/// The fields that are texts.
+const TEXTS: [&str; 8] = ["id", "parent", "title", "notes", "status", "due", "completed", "created"];
+
+/// What is said about another value where a text is expected.
+pub(crate) const NOT_A_TEXT: &str = "is not a text, and is not imported";
 
 /// The length of a date such as `2026-11-30`.
 const DATE_BYTES: usize = 10;
@@ -31,11 +37,18 @@ fn push(row: u32, list: Option<&str>, fields: Map<String, Value>, sink: &mut Sin
         let task = &mut file_task.task;
         match name.as_str() {
             _ if value.is_null() => {}
+            name if is_next_page(name) => sink.push(Entry::Loss(Issue::new(row, name, NEXT_PAGE)), 0)?,
+            name if TEXTS.contains(&name) && !value.is_string() => {
+                sink.push(Entry::Loss(Issue::new(row, name, NOT_A_TEXT)), 0)?;
+            }
             "id" => file_task.set_source("google", text.to_owned()),
             "parent" => file_task.parent = Some(text.to_owned()).filter(|parent| !parent.is_empty()),
             "title" => text.clone_into(&mut task.title),
             "notes" => text.clone_into(&mut task.notes),
             "status" if text == "completed" => task.state = State::Completed.into(),
+            "status" if !["", "needsAction"].contains(&text) => {
+                file_task.losses.push(("status", "is not known; the task is open"));
+            }
             "status" => {}
             // Only the date is meaningful: the API discards the time of the day.
             "due" => file_task.losses.extend(set_due_date(task, "due", text)),

@@ -59,6 +59,8 @@ struct Calendar {
     alarms: Alarms,
     /// The row of the recurrence rule.
     rule_row: Option<u32>,
+    /// The row of the percentage, if it is 100.
+    percent_row: Option<u32>,
     /// The row of the start.
     start_row: u32,
     /// Whether the component is an occurrence of a recurring task that differs from the others.
@@ -113,7 +115,8 @@ impl Calendar {
             (0, _) => return Err(ReadError::invalid(row, "the file must begin with BEGIN:VCALENDAR")),
             (1, "VTODO") => {
                 self.task = FileTask { row, list: self.name.clone(), ..FileTask::default() };
-                (self.is_occurrence, self.rule_row, self.alarms) = (false, None, Alarms::default());
+                (self.is_occurrence, self.rule_row, self.percent_row) = (false, None, None);
+                self.alarms = Alarms::default();
             }
             (1, "VTIMEZONE") => {}
             (1, _) => loss(row, component, "is not a task, and is not imported", sink)?,
@@ -155,8 +158,8 @@ impl Calendar {
             let key = self.keys.next([title.as_str(), notes].into_iter());
             task.set_source("icalendar", key);
         }
-        if task.task.complete_time.is_some() {
-            task.task.state = State::Completed.into();
+        if let Some(row) = self.percent_row.take().filter(|_| task.task.state() != State::Completed) {
+            loss(row, "PERCENT-COMPLETE", "is 100, but STATUS is not COMPLETED; the task is open", sink)?;
         }
         let (rule_row, series) = (self.rule_row.take(), task.series.as_ref());
         if let Some(row) = rule_row
@@ -196,6 +199,9 @@ impl Calendar {
             "DESCRIPTION" => task.notes = unescape(value),
             "CATEGORIES" => task.labels.extend(texts(value)),
             "RELATED-TO" if property.parameter("RELTYPE").is_none_or(|kind| kind.eq_ignore_ascii_case("PARENT")) => {
+                if file_task.parent.is_some() {
+                    return loss(row, name, "is the second parent, and is not imported", sink);
+                }
                 file_task.parent = Some(unescape(value));
             }
             "RECURRENCE-ID" => self.is_occurrence = true,
@@ -229,10 +235,12 @@ impl Calendar {
                 Some(time) => task.create_time = Some(time),
                 None => return loss(row, name, "is not a time in UTC, and is not imported", sink),
             },
-            "COMPLETED" => match time(property) {
-                Some(time) => task.complete_time = Some(time),
-                None => return loss(row, name, "is not a time in UTC, and is not imported", sink),
-            },
+            "COMPLETED" => {
+                (task.state, task.complete_time) = (State::Completed.into(), time(property));
+                if task.complete_time.is_none() {
+                    return loss(row, name, "is not a time in UTC; the task is completed, but not at that time", sink);
+                }
+            }
             "DTSTART" => match due(property) {
                 Some(start) => (self.start_row, self.alarms.start) = (row, Some(Moment::from(&start))),
                 None => return loss(row, name, "is not imported", sink),
@@ -277,7 +285,8 @@ impl Calendar {
                 }
                 _ => return loss(row, name, "is not imported; the task is open", sink),
             },
-            "PERCENT-COMPLETE" if ["0", "100"].contains(&value) => {}
+            "PERCENT-COMPLETE" if value == "100" => self.percent_row = Some(row),
+            "PERCENT-COMPLETE" if value == "0" => {}
             name if OF_ONE_COPY.contains(&name) => {}
             name => return loss(row, name, "is not imported", sink),
         }

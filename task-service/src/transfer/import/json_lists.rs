@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Map, Value};
 
 use super::{
-    entry::{Entry, FileList},
+    entry::{Entry, FileList, Issue},
     records::{Bounded, Room},
     sink::{ReadError, Sink},
 };
@@ -28,6 +28,15 @@ pub(crate) struct Structure {
     /// Adds a task and what belongs to it.
     pub(crate) push: PushTask,
 }
+
+/// Reports whether a key names the next page of a response, which the file does not contain: those of Microsoft Graph, such
+/// as `tasks@odata.nextLink`, and that of the Google Tasks API.
+pub(crate) fn is_next_page(key: &str) -> bool {
+    key.ends_with("@odata.nextLink") || key == "nextPageToken"
+}
+
+/// What is said about the key of a next page.
+pub(crate) const NEXT_PAGE: &str = "names a page that follows; the file is incomplete without it";
 
 /// Reads a document.
 ///
@@ -76,6 +85,14 @@ impl Context<'_, '_> {
             E::custom("stopped")
         })
     }
+
+    /// Reports a key of a list or of the document, whose value was read, if it names a page that follows.
+    fn check_page<E: Error>(&self, key: &str) -> Result<(), E> {
+        self.push(|state| {
+            let issue = is_next_page(key).then(|| Entry::Loss(Issue::new(0, key, NEXT_PAGE)));
+            issue.map_or(Ok(()), |issue| state.sink.push(issue, 0))
+        })
+    }
 }
 
 /// An object with lists, or an array of them.
@@ -110,7 +127,7 @@ impl<'de> Visitor<'de> for Document<'_, '_> {
             } else {
                 object.next_value::<IgnoredAny>()?;
             }
-            self.0.room.reset();
+            self.0.check_page(&key)?;
         }
         if has_lists { Ok(()) } else { Err(A::Error::custom("no lists")) }
     }
@@ -156,7 +173,7 @@ impl<'de> Visitor<'de> for List<'_, '_> {
                 list.title = text();
             }
             is_default_list |= is_default(&key, &value);
-            self.0.room.reset();
+            self.0.check_page(&key)?;
         }
         if is_default_list || list.key.is_empty() {
             return Ok(());

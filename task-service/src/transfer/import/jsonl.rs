@@ -31,7 +31,8 @@ pub(crate) fn read(text: &mut impl BufRead, sink: &mut Sink) -> Result<(), ReadE
             check_header(object.as_ref())?;
             continue;
         }
-        let entry = match object.and_then(|object| object.into_iter().next()) {
+        let only = object.filter(|object| object.len() == 1).and_then(|object| object.into_iter().next());
+        let entry = match only {
             Some((kind, Value::Object(fields))) if kind == "task" => {
                 tasks += 1;
                 task(row, fields)
@@ -41,7 +42,7 @@ pub(crate) fn read(text: &mut impl BufRead, sink: &mut Sink) -> Result<(), ReadE
                 end = Some(fields.get("tasks").and_then(Value::as_u64));
                 continue;
             }
-            _ => Entry::Error(Issue::new(row, "", "must be a JSON object with `list`, `task` or `end`")),
+            _ => Entry::Error(Issue::new(row, "", "must be a JSON object with either `list`, `task` or `end`")),
         };
         sink.push(entry, line.len())?;
     }

@@ -53,7 +53,13 @@ pub(crate) fn read_backup(file: &mut dyn File, now: Timestamp, sink: &mut Sink) 
     let (mut row, mut projects) = (0, 0);
     for index in 0..archive.entries().len() {
         let name = archive.entries()[index].name.clone();
-        let Some(title) = name.strip_suffix(".csv") else { continue };
+        if name.ends_with('/') {
+            continue;
+        }
+        let Some(title) = strip_csv(&name) else {
+            sink.push(Entry::Loss(Issue::new(0, &name, "is not a CSV file, and is not imported")), 0)?;
+            continue;
+        };
         // Backups append the id of the project to its name: `Errands [123].csv`.
         let title = title.rsplit('/').next().unwrap_or(title);
         let plain = title.rsplit_once(" [").filter(|(_, id)| id.ends_with(']')).map_or(title, |(plain, _)| plain);
@@ -62,6 +68,12 @@ pub(crate) fn read_backup(file: &mut dyn File, now: Timestamp, sink: &mut Sink) 
         projects += 1;
     }
     if projects == 0 { Err(ReadError::invalid(1, "the archive contains no CSV file")) } else { Ok(()) }
+}
+
+/// Returns the name of a CSV file without its ending, in upper or lower case.
+fn strip_csv(name: &str) -> Option<&str> {
+    let (name, ending) = name.rsplit_once('.')?;
+    ending.eq_ignore_ascii_case("csv").then_some(name)
 }
 
 /// The file of a project.
@@ -107,6 +119,10 @@ impl Project {
         while let Some(record) = records.next()? {
             let row = self.rows_before + records.row;
             self.check_author(row, &record, sink)?;
+            if record.iter().skip(header.len()).any(|text| !text.trim().is_empty()) {
+                let description = "has more fields than columns; the rest is not imported";
+                sink.push(Entry::Loss(Issue::new(row, "", description)), 0)?;
+            }
             match self.value(&record, "TYPE").trim() {
                 "task" => self.start_task(row, &record, sink)?,
                 "note" => self.add_comment(row, &record, sink)?,
@@ -114,6 +130,9 @@ impl Project {
                     self.finish_task(sink)?;
                     let description = "sections are not imported; their tasks are";
                     sink.push(Entry::Loss(Issue::new(row, "TYPE", description)), 0)?;
+                }
+                "" if !["CONTENT", "DESCRIPTION"].iter().all(|name| self.value(&record, name).trim().is_empty()) => {
+                    sink.push(Entry::Loss(Issue::new(row, "TYPE", "is empty; the row is not imported")), 0)?;
                 }
                 // Empty records separate the tasks; others are settings of the view.
                 "" | "meta" => {}

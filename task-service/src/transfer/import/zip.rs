@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, SeekFrom};
 
-use flate2::read::DeflateDecoder;
+use flate2::{Crc, read::DeflateDecoder};
 
 use super::{
     sink::{File, ReadError},
@@ -38,6 +38,8 @@ pub(crate) struct Archive<'f> {
 pub(crate) struct ArchiveEntry {
     pub(crate) name: String,
     method: u16,
+    /// The checksum of its contents.
+    crc: u32,
     compressed: u64,
     /// The position of its header.
     offset: u64,
@@ -78,7 +80,7 @@ impl<'f> Archive<'f> {
     /// # Errors
     /// If its header is invalid.
     pub(crate) fn read(&mut self, index: usize) -> Result<impl Read, ReadError> {
-        let ArchiveEntry { method, compressed, offset, .. } = self.entries[index];
+        let ArchiveEntry { method, crc, compressed, offset, .. } = self.entries[index];
         self.file.seek(SeekFrom::Start(offset))?;
         let mut header = [0; 30];
         read_exact(self.file, &mut header)?;
@@ -92,7 +94,7 @@ impl<'f> Archive<'f> {
             STORED => Box::new(contents),
             _ => Box::new(DeflateDecoder::new(contents)),
         };
-        Ok(Limited { contents, room: &mut self.room })
+        Ok(Limited { contents, room: &mut self.room, crc: Crc::new(), expected: crc })
     }
 }
 
@@ -114,23 +116,28 @@ impl ArchiveEntry {
         Ok(Self {
             name: String::from_utf8_lossy(&name).into_owned(),
             method,
+            crc: u32_at(&header, 16),
             compressed: u32_at(&header, 20).into(),
             offset: u32_at(&header, 42).into(),
         })
     }
 }
 
-/// The contents of a file, of which no more is read than there is room for.
+/// The contents of a file, of which no more is read than there is room for. Reading fails at the end if they are damaged.
 struct Limited<'a> {
     contents: Box<dyn Read + 'a>,
     room: &'a mut u64,
+    crc: Crc,
+    expected: u32,
 }
 
 impl Read for Limited<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.contents.read(buffer)?;
         *self.room = self.room.checked_sub(count as u64).ok_or(io::ErrorKind::QuotaExceeded)?;
-        Ok(count)
+        self.crc.update(&buffer[..count]);
+        let is_damaged = count == 0 && !buffer.is_empty() && self.crc.sum() != self.expected;
+        if is_damaged { Err(io::ErrorKind::InvalidData.into()) } else { Ok(count) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use flate2::{Compression, write::DeflateEncoder};
+use flate2::{Compression, Crc, write::DeflateEncoder};
 use futures::stream;
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{FileFormat, ImportTasksRequest};
@@ -183,19 +183,31 @@ async fn rows_that_are_too_long_are_refused(database: TestDatabase) {
     }
 }
 
-/// Returns a zip archive of one file with these contents, and a method of compression.
-fn archive(name: &str, contents: &[u8], method: u16) -> Vec<u8> {
-    let (name_length, size) =
-        (u16::try_from(name.len()).expect("short"), u32::try_from(contents.len()).expect("short"));
-    let sizes = [size.to_le_bytes(), size.to_le_bytes()].concat();
-    let common =
-        [&20u16.to_le_bytes()[..], &[0; 2], &method.to_le_bytes(), &[0; 8], &sizes, &name_length.to_le_bytes()];
-    let common = common.concat();
-    let local = [b"PK\x03\x04", &common[..], &[0; 2], name.as_bytes(), contents].concat();
-    let entry = [b"PK\x01\x02", &[20, 0][..], &common, &[0; 16], name.as_bytes()].concat();
-    let (entry_size, offset) = (u32::try_from(entry.len()).expect("short"), u32::try_from(local.len()).expect("short"));
-    let end = [b"PK\x05\x06", &[0; 4][..], &[1, 0, 1, 0], &entry_size.to_le_bytes(), &offset.to_le_bytes(), &[0; 2]];
-    [local, entry, end.concat()].concat()
+/// Returns a zip archive of files with these names and contents, which are not compressed.
+pub(super) fn stored(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let crc = |contents: &[u8]| {
+        let mut crc = Crc::new();
+        crc.update(contents);
+        crc.sum()
+    };
+    archive(&files.iter().map(|(name, contents)| (*name, *contents, 0, crc(contents))).collect::<Vec<_>>())
+}
+
+/// Returns a zip archive of files with these names, contents, methods of compression, and checksums.
+fn archive(files: &[(&str, &[u8], u16, u32)]) -> Vec<u8> {
+    let size = |length: usize| u32::try_from(length).expect("short").to_le_bytes();
+    let count = u16::try_from(files.len()).expect("few").to_le_bytes();
+    let (mut locals, mut entries) = (Vec::new(), Vec::new());
+    for &(name, contents, method, crc) in files {
+        let (sizes, name_length) = ([size(contents.len()); 2].concat(), u16::try_from(name.len()).expect("short"));
+        let start = [&20u16.to_le_bytes()[..], &[0; 2], &method.to_le_bytes(), &[0; 4], &crc.to_le_bytes()].concat();
+        let common = [&start[..], &sizes, &name_length.to_le_bytes()].concat();
+        let entry = [b"PK\x01\x02", &[20, 0][..], &common, &[0; 12], &size(locals.len()), name.as_bytes()];
+        entries.extend(entry.concat());
+        locals.extend([b"PK\x03\x04", &common[..], &[0; 2], name.as_bytes(), contents].concat());
+    }
+    let end = [b"PK\x05\x06", &[0; 4][..], &count, &count, &size(entries.len()), &size(locals.len()), &[0; 2]];
+    [locals, entries, end.concat()].concat()
 }
 
 async fn archives_that_expand_too_much_are_refused(database: TestDatabase) {
@@ -211,7 +223,7 @@ async fn archives_that_expand_too_much_are_refused(database: TestDatabase) {
     });
     let bytes = encoder.get_ref().clone();
     let repeated = bytes[ends[1]..ends[2]].repeat(550);
-    let bomb = archive("bomb.csv", &[bytes, repeated].concat(), 8);
+    let bomb = archive(&[("bomb.csv", &[bytes, repeated].concat(), 8, 0)]);
     assert!(bomb.len() < 1024 * 1024);
     ann.assert_not_imported(FileFormat::TodoistBackup, &bomb).await;
 }
@@ -221,14 +233,17 @@ async fn damaged_archives_are_refused(database: TestDatabase) {
     let ann = service.user();
     let project = b"TYPE,CONTENT,INDENT\ntask,one,1\n";
     for file in [
-        archive("a.csv", b"\xff\xff\xff\xff", 8),
-        archive("a.txt", project, 0),
-        archive("a.csv", project, 12),
-        archive("a.csv", project, 0)[..60].to_vec(),
+        archive(&[("a.csv", b"\xff\xff\xff\xff", 8, 0)]),
+        stored(&[("a.txt", project)]),
+        archive(&[("a.csv", project, 12, 0)]),
+        stored(&[("a.csv", project)])[..60].to_vec(),
+        // The contents do not have this checksum.
+        archive(&[("a.csv", project, 0, 1)]),
+        stored(&[("a.csv", project)]).into_iter().map(|byte| if byte == b'o' { b'g' } else { byte }).collect(),
     ] {
         ann.assert_not_imported(FileFormat::TodoistBackup, &file).await;
     }
-    ann.import_with(FileFormat::TodoistBackup, &archive("a.csv", project, 0), false).await.expect("it is imported");
+    ann.import_with(FileFormat::TodoistBackup, &stored(&[("a.csv", project)]), false).await.expect("it is imported");
     assert_eq!(ann.titles().await, ["one"]);
 }
 

@@ -13,6 +13,7 @@ mod alarms;
 mod bad_files;
 mod formats;
 mod large;
+mod losses;
 mod parents;
 mod replicas;
 mod round_trip;
