@@ -57,7 +57,7 @@ pub(crate) fn task(row: TaskRow, epoch: Epoch) -> Task {
 }
 
 /// Returns a reminder as a message.
-fn pb_reminder(reminder: reminder::Reminder) -> Reminder {
+pub(crate) fn pb_reminder(reminder: reminder::Reminder) -> Reminder {
     Reminder {
         id: reminder.id.to_string(),
         time: Some(match reminder.schedule {

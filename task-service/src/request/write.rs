@@ -92,7 +92,7 @@ fn check_recurrence(
     let (anchor, zone) = match series {
         None => (slot, zone),
         Some(series) => {
-            validator.check("task.series", series.check(recurrence.basis));
+            validator.check("task.series", series.check());
             (series.anchor, series.originals.time_zone.as_deref().unwrap_or(zone))
         }
     };

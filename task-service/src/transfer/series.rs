@@ -1,12 +1,19 @@
 //! The state of series in files: an object such as `{"anchor":"2027-01-31","slot":"2027-02-28","number":2}`.
 
 use serde_json::{Map, Value, json};
-use taskey_proto::task::v1::Task;
+use service_kit::status::Violations;
+use taskey_proto::task::v1::{Reminder, Task};
+use uuid::Uuid;
 
 use super::fields::FIELDS;
-use crate::model::{
-    field::{self, FieldError, Labels, Notes, Priority, Title},
-    recurrence::{Originals, SeriesState, Slot},
+use crate::{
+    model::{
+        field::{self, FieldError, Labels, Notes, Priority, Title},
+        recurrence::{Originals, SeriesState, Slot},
+        reminder,
+    },
+    request,
+    response::pb_reminder,
 };
 
 /// The name of the state in JSON, and of its column in CSV.
@@ -16,7 +23,7 @@ pub(crate) const SERIES: &str = "series";
 const INVALID: FieldError = "must be an object with anchor, slot, number and valid originals, as in an exported file";
 
 /// The names of the fields that can have originals, in JSON.
-const ORIGINALS: [&str; 5] = ["title", "notes", "priority", "timeZone", "labels"];
+const ORIGINALS: [&str; 6] = ["title", "notes", "priority", "timeZone", "labels", "reminders"];
 
 /// Returns a state as an object.
 pub(crate) fn to_json(series: &SeriesState) -> Value {
@@ -30,14 +37,22 @@ pub(crate) fn to_json(series: &SeriesState) -> Value {
 
 /// Returns the originals with their names in JSON. Those with the default value are null.
 fn originals_to_json(originals: Originals) -> Value {
-    let Originals { title, notes, priority, time_zone, labels } = originals;
-    let is_set = [title.is_some(), notes.is_some(), priority.is_some(), time_zone.is_some(), labels.is_some()];
+    let Originals { title, notes, priority, time_zone, labels, reminders } = originals;
+    let is_set = [
+        title.is_some(),
+        notes.is_some(),
+        priority.is_some(),
+        time_zone.is_some(),
+        labels.is_some(),
+        reminders.is_some(),
+    ];
     let task = Task {
         title: title.unwrap_or_default(),
         notes: notes.unwrap_or_default(),
         priority: priority.unwrap_or_default(),
         time_zone: time_zone.unwrap_or_default(),
         labels: Labels::split_stored(&labels.unwrap_or_default()).map(str::to_owned).collect(),
+        reminders: reminder::parse(&reminders.unwrap_or_default()).map(pb_reminder).collect(),
         ..Task::default()
     };
     let names: Vec<_> = ORIGINALS.iter().zip(is_set).filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect();
@@ -94,7 +109,16 @@ fn originals(value: &Value) -> Option<Originals> {
         priority: checked(has("priority"), Priority::try_from(task.priority).map(i32::from)).ok()?,
         time_zone: checked(has("timeZone"), field::time_zone(task.time_zone)).ok()?,
         labels: checked(has("labels"), Labels::try_from(task.labels).map(|labels| labels.to_stored())).ok()?,
+        reminders: checked(has("reminders"), reminders(&task.reminders)).ok()?,
     })
+}
+
+/// Returns the stored form of reminders as the next occurrence has them: relative ones with an id, which have not fired.
+fn reminders(reminders: &[Reminder]) -> Result<String, FieldError> {
+    let parsed = request::reminder::parse("", reminders, &mut Violations::default()).ok_or(INVALID)?;
+    let stored = reminder::replace("", &parsed, Uuid::nil(), true);
+    let is_renewed = parsed.iter().all(|reminder| reminder.id.is_some()) && reminder::renew(&stored) == stored;
+    if is_renewed { Ok(stored) } else { Err(INVALID) }
 }
 
 /// Returns a value if it is set.
@@ -115,6 +139,9 @@ mod tests {
             r#"{"anchor":"2027-01-31","slot":"2027-02-28","number":2,"originals":{"notes":null,"priority":"PRIORITY_LOW",
                 "timeZone":"Europe/Berlin","labels":["a","b c"]}}"#,
             r#"{"anchor":"2027-01-31","slot":"2027-02-28","number":2,"originals":{"priority":null,"timeZone":null,"labels":null}}"#,
+            r#"{"anchor":"2027-01-31","slot":"2027-02-28","number":2,"originals":{"reminders":
+                [{"id":"0198c0de-0000-7000-8000-00000000000a","beforeDue":"900s"}]}}"#,
+            r#"{"anchor":"2027-01-31","slot":"2027-02-28","number":2,"originals":{"reminders":null}}"#,
         ] {
             let expected: Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(parse(text.into()).as_ref().map(to_json), Ok(expected.clone()));
@@ -143,6 +170,11 @@ mod tests {
             ("originals", json!({"timeZone": "Mars/Base"})),
             ("originals", json!({"labels": ["a", "A"]})),
             ("originals", json!({"dueDate": "2027-01-31"})),
+            ("originals", json!({"reminders": [{"beforeDue": "900s"}]})),
+            (
+                "originals",
+                json!({"reminders": [{"id": "0198c0de-0000-7000-8000-00000000000a", "remindTime": "2090-01-01T00:00:00Z"}]}),
+            ),
         ] {
             let mut invalid = valid.clone();
             invalid[name] = value;

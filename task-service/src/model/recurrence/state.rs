@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use uuid::Uuid;
 
-use super::{Basis, Occurrence, Originals, Recurrence, series::Schedule, slot::Slot};
+use super::{Occurrence, Originals, Recurrence, series::Schedule, slot::Slot};
 use crate::model::{TaskRow, field::FieldError};
 
 /// What determines the following occurrences of a task, besides its recurrence and its fields.
@@ -25,20 +25,16 @@ impl SeriesState {
         Self { anchor: slot, slot, number: NonZeroU32::MIN, originals: Originals::default() }
     }
 
-    /// Checks what does not depend on the rule.
+    /// Checks what does not depend on the rule. The slot can precede the anchor, if an occurrence was counted from its
+    /// completion.
     ///
     /// # Errors
     /// A message to be read after the name of the series.
-    pub(crate) fn check(&self, basis: Basis) -> Result<(), FieldError> {
-        let has_times = |slot: Slot| matches!(slot, Slot::Time(_));
-        if has_times(self.anchor) != has_times(self.slot) {
-            return Err("must have an anchor and a slot that are both days, or both times");
+    pub(crate) fn check(&self) -> Result<(), FieldError> {
+        match (self.anchor, self.slot) {
+            (Slot::Date(_), Slot::Date(_)) | (Slot::Time(_), Slot::Time(_)) => Ok(()),
+            _ => Err("must have an anchor and a slot that are both days, or both times"),
         }
-        // An occurrence that is counted from the completion can be earlier.
-        if basis == Basis::Due && self.slot.to_civil() < self.anchor.to_civil() {
-            return Err("must not have a slot before its anchor");
-        }
-        Ok(())
     }
 
     /// Returns the occurrence that continues the series with another id, and a checked recurrence.
