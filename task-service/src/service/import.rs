@@ -127,14 +127,18 @@ impl Import<'_> {
         let sources = lookups.iter().map(|lookup| lookup.source_id.clone()).collect();
         let ids = lookups.iter().filter_map(|lookup| lookup.id).collect();
         let existing = find_existing(&self.app.db, self.writer.owner, sources, ids).await?;
-        for Lookup { index, source_id, id, .. } in lookups {
-            let by_id = id.and_then(|id| Some((id, *existing.by_id.get(&id)?)));
-            let row = &mut plan.rows[index];
-            (row.id, row.status) = match existing.by_source.get(&source_id).copied().or(by_id) {
+        for lookup in lookups {
+            let found = existing.by_source.get(&lookup.source_id);
+            if let Some(task) = found {
+                plan.check_title(&lookup, &task.title);
+            }
+            let by_id = lookup.id.and_then(|id| Some((id, *existing.by_id.get(&id)?)));
+            let row = &mut plan.rows[lookup.index];
+            (row.id, row.status) = match found.map(|task| (task.id, task.delete_time)).or(by_id) {
                 Some((id, None)) => (id, Status::Exists),
                 Some((id, Some(_))) => (id, Status::Deleted),
                 None => {
-                    let free = id.filter(|id| !existing.taken.contains(id) && *id != self.writer.owner);
+                    let free = lookup.id.filter(|id| !existing.taken.contains(id) && *id != self.writer.owner);
                     (free.unwrap_or_else(|| self.app.clock.new_id()), Status::New)
                 }
             };

@@ -12,10 +12,19 @@ use uuid::Uuid;
 use super::read_set::read_taken;
 use crate::model::mutation::MAX_LEVELS;
 
-/// The tasks of an account that have some source ids or ids, active or deleted. The value is the time of the deletion.
+/// A task that was imported.
+#[derive(Clone, Debug)]
+pub(crate) struct ImportedTask {
+    pub(crate) id: Uuid,
+    pub(crate) title: String,
+    pub(crate) delete_time: Option<Timestamp>,
+}
+
+/// The tasks of an account that have some source ids or ids, active or deleted.
 #[derive(Debug, Default)]
 pub(crate) struct ExistingTasks {
-    pub(crate) by_source: HashMap<String, (Uuid, Option<Timestamp>)>,
+    pub(crate) by_source: HashMap<String, ImportedTask>,
+    /// The times of the deletion.
     pub(crate) by_id: HashMap<Uuid, Option<Timestamp>>,
     /// The ids that new tasks cannot have.
     pub(crate) taken: HashSet<Uuid>,
@@ -92,7 +101,7 @@ async fn read_ancestors(conn: &mut Conn, owner: Uuid, ids: Vec<Uuid>) -> Result<
     Ok(parents)
 }
 
-/// Returns the tasks with these source ids, and when they were deleted.
+/// Returns the tasks with these source ids.
 ///
 /// # Errors
 /// Those of the database.
@@ -100,19 +109,20 @@ pub(super) async fn find_sources(
     conn: &mut Conn,
     owner: Uuid,
     sources: &[String],
-) -> Result<HashMap<String, (Uuid, Option<Timestamp>)>, Error> {
+) -> Result<HashMap<String, ImportedTask>, Error> {
     if sources.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut select = QueryBuilder::new("select source_id, id, delete_time from tasks where owner_id = ");
+    let mut select = QueryBuilder::new("select source_id, id, title, delete_time from tasks where owner_id = ");
     select.push_bind(owner).push(" and source_id in (");
     for (index, source) in sources.iter().enumerate() {
         select.push(if index == 0 { "" } else { ", " }).push_bind(source);
     }
     select.push(")");
     let (sql, values) = select.build();
-    let found: Vec<(String, Uuid, Option<Timestamp>)> = conn.fetch_all(sql, values).await?;
-    Ok(found.into_iter().map(|(source, id, deleted)| (source, (id, deleted))).collect())
+    let found: Vec<(String, Uuid, String, Option<Timestamp>)> = conn.fetch_all(sql, values).await?;
+    let task = |(source, id, title, delete_time)| (source, ImportedTask { id, title, delete_time });
+    Ok(found.into_iter().map(task).collect())
 }
 
 /// What an account has.

@@ -94,6 +94,8 @@ pub(crate) struct Lookup {
     pub(crate) id: Option<Uuid>,
     /// Whether the source id is stored, even if the task keeps its id.
     has_source: bool,
+    /// The title, if the source id is an id of the file that other files may have, too, such as a number.
+    title: Option<String>,
 }
 
 impl Plan {
@@ -151,7 +153,18 @@ impl Plan {
     pub(crate) fn lookup(index: usize, file_task: &FileTask) -> Lookup {
         let FileTask { key, task, .. } = file_task;
         let (source_id, id) = (if task.source_id.is_empty() { key } else { &task.source_id }, field::id(key).ok());
-        Lookup { index, source_id: source_id.clone(), id, has_source: id.is_none() || !task.source_id.is_empty() }
+        let (has_id, has_source) = (id.is_some(), !task.source_id.is_empty());
+        let title = (!has_id && !has_source).then(|| task.title.clone());
+        Lookup { index, source_id: source_id.clone(), id, has_source: !has_id || has_source, title }
+    }
+
+    /// Reports a row that is recognized by an id that is not unique, if the task with this id has another title.
+    pub(crate) fn check_title(&mut self, lookup: &Lookup, existing: &str) {
+        if lookup.title.as_ref().is_some_and(|title| title != existing) {
+            let description =
+                "is that of a task with another title, which was imported before; the row is not imported";
+            self.report.add_loss(Issue::new(self.rows[lookup.index].number, "id", description));
+        }
     }
 
     /// Returns the title of a list, as it can be stored.

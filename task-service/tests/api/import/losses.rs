@@ -16,6 +16,7 @@ on_each_database!(
     ambiguous_json_lines_are_refused,
     properties_of_icalendar_that_are_lost_are_reported,
     rows_and_files_of_todoist_that_are_lost_are_reported,
+    rows_with_the_id_of_another_task_are_reported,
 );
 
 /// Imports a file. Returns its issues in the order of their rows.
@@ -193,4 +194,14 @@ async fn rows_and_files_of_todoist_that_are_lost_are_reported(database: TestData
     let response = ann.import_with(FileFormat::TodoistBackup, &backup, false).await.expect("it is imported");
     assert_eq!(issues(&response), [(0, "read me.txt", "is not a CSV file, and is not imported")]);
     assert_eq!(ann.get_list(&ann.titled("five").await.list_id).await.expect("it exists").title, "Errands");
+}
+
+async fn rows_with_the_id_of_another_task_are_reported(database: TestDatabase) {
+    let service = Service::start(&database).await;
+    let ann = service.user();
+    ann.import(FileFormat::Csv, "id,title\n1,one\n2,two\n").await;
+    let response = ann.import(FileFormat::Csv, "id,title\n1,one\n2,call\n3,three\n").await;
+    let description = "is that of a task with another title, which was imported before; the row is not imported";
+    assert_eq!((counts(&response), issues(&response)), ([1, 2, 0], vec![(3, "id", description)]));
+    assert_eq!(ann.titles().await, ["one", "two", "three"]);
 }
