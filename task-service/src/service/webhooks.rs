@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use service_kit::{
-    auth::interceptor::Caller, ops::config::OnOff, page, random, rate_limit::RateLimit, status::ApiError,
+    auth::{interceptor::Caller, scope::Scope},
+    ops::config::OnOff,
+    page, random,
+    rate_limit::RateLimit,
+    status::ApiError,
 };
 use taskey_proto::task::v1::{
     CreateWebhookRequest, DeleteWebhookRequest, GetWebhookRequest, ListWebhookAttemptsRequest,
@@ -15,7 +19,7 @@ use tonic::{Request, Response, Status};
 use url::Url;
 use uuid::Uuid;
 
-use super::App;
+use super::{App, Writer};
 use crate::{
     error::{validation_failed, webhook_sync_token_invalid, webhook_tests_rate_limited},
     model::{
@@ -48,7 +52,7 @@ pub(crate) struct Webhooks {
 #[tonic::async_trait]
 impl WebhookService for Webhooks {
     async fn create_webhook(&self, request: Request<CreateWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?.owner;
+        let owner = self.writer(&request)?.owner;
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.app;
         let new = request::webhook::create(request.into_inner())?;
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
@@ -95,7 +99,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?.owner;
+        let owner = self.writer(&request)?.owner;
         let (metadata, _, request) = request.into_parts();
         let update = request::webhook::update(&metadata, request)?;
         let current = webhooks::get(&self.app.db, owner, update.target.id).await?;
@@ -117,7 +121,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn test_webhook(&self, request: Request<TestWebhookRequest>) -> Result<Response<WebhookAttempt>, Status> {
-        let owner = self.app.writer(&request)?.owner;
+        let owner = self.writer(&request)?.owner;
         let App { db, rate_limits, .. } = &*self.app;
         let id = request::target("id", &request.into_inner().id, "")?.id;
         if *rate_limits == OnOff::On {
@@ -137,7 +141,7 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<RotateWebhookSecretRequest>,
     ) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?.owner;
+        let owner = self.writer(&request)?.owner;
         let target = request::target("id", &request.into_inner().id, "")?;
         let secret = Secret::new(random::bytes());
         let sealed_secret = self.sender.secrets().seal(owner, target.id, &secret)?;
@@ -146,7 +150,7 @@ impl WebhookService for Webhooks {
     }
 
     async fn redeliver_webhook(&self, request: Request<RedeliverWebhookRequest>) -> Result<Response<Webhook>, Status> {
-        let owner = self.app.writer(&request)?.owner;
+        let owner = self.writer(&request)?.owner;
         let RedeliverWebhookRequest { id, sync_token } = request.into_inner();
         let target = request::target("id", &id, "")?;
         let since = SyncPoint::open(&self.app.page_tokens, owner, &sync_token)?;
@@ -185,6 +189,15 @@ fn number(cursor: &[u8]) -> Result<i64, ApiError> {
 }
 
 impl Webhooks {
+    /// Returns the caller who writes. The token must also permit to read tasks, because a webhook sends them.
+    ///
+    /// # Errors
+    /// SCOPE_MISSING, and those of [`App::writer`].
+    fn writer<T>(&self, request: &Request<T>) -> Result<Writer, ApiError> {
+        Caller::from_request(request)?.require_scope(Scope::TasksRead)?;
+        self.app.writer(request)
+    }
+
     fn message(&self, row: WebhookRow) -> Webhook {
         response::webhook(row, self.app.page_tokens.epoch().get())
     }
