@@ -163,11 +163,9 @@ impl WebhookChange {
                 }
                 match is_paused {
                     Some(true) => webhook.pause_time = webhook.pause_time.or(Some(now)),
-                    Some(false) => {
-                        webhook.pause_time = None;
-                        webhook.succeed();
-                    }
-                    None => {}
+                    // A webhook that is active already has not succeeded since.
+                    Some(false) if webhook.pause_time.take().is_some() => webhook.succeed(),
+                    Some(false) | None => {}
                 }
             }
             Self::Rotate { sealed_secret } => {

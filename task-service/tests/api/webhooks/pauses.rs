@@ -13,6 +13,7 @@ use super::{
 
 on_each_database!(
     a_webhook_is_paused_after_three_days_and_loses_no_change,
+    repeating_the_state_of_an_active_webhook_is_no_success,
     status_410_pauses_a_webhook_at_once,
     a_paused_webhook_sends_nothing_until_it_is_resumed,
     a_clock_that_was_fast_does_not_delay_a_webhook,
@@ -39,6 +40,22 @@ async fn a_webhook_is_paused_after_three_days_and_loses_no_change(database: Test
     let resumed = ann.update_webhook(active, &["state"]).await.expect("updated");
     assert_eq!((resumed.state(), resumed.failing_since_time), (State::Active, None));
     assert_eq!(receiver.titles(2).await, ["Buy milk", "Buy tea"]);
+    service.stop().await;
+}
+
+async fn repeating_the_state_of_an_active_webhook_is_no_success(database: TestDatabase) {
+    let (service, receiver) = (start(&database).await, Receiver::start().await);
+    let ann = service.user();
+    receiver.answer_with(Answer::Status(500));
+    let webhook = ann.create_webhook(to(&receiver.url())).await.expect("created");
+    ann.make("Buy milk").await;
+    let failing = ann.failing_webhook(&webhook.id).await;
+    // The whole object of a GET.
+    let all = ["url", "filter", "state", "sync_token", "failing_since_time", "create_time", "update_time"];
+    let updated = ann.patch_webhook(failing.clone(), &all).await.expect("updated");
+    assert_eq!(updated.failing_since_time, failing.failing_since_time);
+    service.manual_clock.advance(Duration::from_secs(3 * 86_400));
+    assert_eq!(ann.paused_webhook(&webhook.id).await.failing_since_time, failing.failing_since_time);
     service.stop().await;
 }
 
