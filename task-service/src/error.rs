@@ -111,6 +111,12 @@ pub(crate) fn webhook_tests_rate_limited(wait: Duration) -> ApiError {
     ApiError::limit_exceeded("webhook_test", ErrorReason::RateLimited, message).retry_after(wait)
 }
 
+/// Returns the error for a caller that moves the positions of webhooks too often.
+pub(crate) fn webhook_redeliveries_rate_limited(wait: Duration) -> ApiError {
+    let message = "too many redeliveries of webhooks in a short time";
+    ApiError::limit_exceeded("webhook_redelivery", ErrorReason::RateLimited, message).retry_after(wait)
+}
+
 /// Returns the error for a task without an occurrence that could be skipped or stopped.
 pub(crate) fn task_not_recurring(message: &'static str) -> ApiError {
     ApiError::new(Code::FailedPrecondition, ErrorReason::TaskNotRecurring, message)

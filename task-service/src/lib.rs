@@ -47,6 +47,7 @@ use service_kit::{
     rate_limit::RateLimit,
     server::{GrpcServer, connection::Listener, health::HealthReport},
     trace::ServicePeers,
+    turns::TurnQueue,
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::task::v1::{
@@ -92,9 +93,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Maximum number of exports at a time. Each needs up to 5 MB.
 const MAX_EXPORTS: usize = 16;
-
-/// The rate limit of tests of webhooks per user: each sends a request to a server that the user names.
-const WEBHOOK_TEST_RATE: &str = "10+10/m";
 
 /// Maximum number of imports at a time. Each needs up to 100 MiB in the folder for temporary files, and a few MB of memory.
 const MAX_IMPORTS: usize = 4;
@@ -213,11 +211,12 @@ impl Server {
         let changes =
             ChangeReader { db: db.clone(), clock: clock.clone(), tokens: page_tokens.clone(), max_bytes: max_out };
         let reminders = Arc::new(Reminders::new(db.clone(), clock.clone(), Arc::clone(&watches)));
+        let searches = Searches::new(db.clone(), clock.clone(), rate_limits);
         let app = Arc::new(App {
             db: db.clone(),
             reads: TaskReads::new(db.clone()),
             writes: TaskWrites::new(db.clone()),
-            searches: Searches::new(db.clone(), clock.clone(), rate_limits),
+            searches: searches.clone(),
             owner_queue,
             clock: clock.clone(),
             authenticator: authenticator.clone(),
@@ -240,8 +239,7 @@ impl Server {
         let list_service = TaskListServiceServer::new(Lists(Arc::clone(&app)))
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
-        let tests = RateLimit::new(WEBHOOK_TEST_RATE.parse().expect("a rate"), clock.clone());
-        let webhook_service = WebhookServiceServer::new(Webhooks { app, sender: Arc::clone(&webhook_sender), tests })
+        let webhook_service = WebhookServiceServer::new(Webhooks::new(app, Arc::clone(&webhook_sender)))
             .max_decoding_message_size(max_in)
             .max_encoding_message_size(max_out);
         let dispatcher = Arc::new(Dispatcher {
@@ -249,6 +247,8 @@ impl Server {
             clock: clock.clone(),
             watches: Arc::clone(&watches),
             changes,
+            searches,
+            turns: TurnQueue::default(),
             sender: webhook_sender,
         });
 

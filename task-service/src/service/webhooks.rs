@@ -21,7 +21,9 @@ use uuid::Uuid;
 
 use super::{App, Writer};
 use crate::{
-    error::{validation_failed, webhook_sync_token_invalid, webhook_tests_rate_limited},
+    error::{
+        validation_failed, webhook_redeliveries_rate_limited, webhook_sync_token_invalid, webhook_tests_rate_limited,
+    },
     model::{
         Target,
         sync::SyncPoint,
@@ -41,12 +43,18 @@ use crate::{
 /// The arguments of the page tokens of `ListWebhooks`.
 const ARGUMENTS: &[u8] = b"webhooks";
 
+/// The rate limit of tests per user: each sends a request to a server that the user names.
+const TEST_RATE: &str = "10+10/m";
+
+/// The rate limit of redeliveries, and of creations with an earlier position, per user: each may read and send all tasks.
+const REDELIVERY_RATE: &str = "10+10/m";
+
 /// The service.
 pub(crate) struct Webhooks {
-    pub(crate) app: Arc<App>,
-    pub(crate) sender: Arc<Sender>,
-    /// The rate limit of tests per user.
-    pub(crate) tests: RateLimit,
+    app: Arc<App>,
+    sender: Arc<Sender>,
+    tests: RateLimit,
+    redeliveries: RateLimit,
 }
 
 #[tonic::async_trait]
@@ -56,6 +64,7 @@ impl WebhookService for Webhooks {
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.app;
         let new = request::webhook::create(request.into_inner())?;
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
+        since.map_or(Ok(()), |_| self.check_redelivery(owner))?;
         self.check_url(owner, &new.url).await?;
         let (id, secret) = (clock.new_id(), Secret::new(random::bytes()));
         let sealed_secret = self.sender.secrets().seal(owner, id, &secret)?;
@@ -154,6 +163,7 @@ impl WebhookService for Webhooks {
         let RedeliverWebhookRequest { id, sync_token } = request.into_inner();
         let target = request::target("id", &id, "")?;
         let since = SyncPoint::open(&self.app.page_tokens, owner, &sync_token)?;
+        self.check_redelivery(owner)?;
         let position = since.map(|point| point.change).unwrap_or_default();
         let webhook = self.change(owner, target, WebhookChange::Redeliver { position, sync_token }).await?;
         Ok(Response::new(webhook))
@@ -189,6 +199,12 @@ fn number(cursor: &[u8]) -> Result<i64, ApiError> {
 }
 
 impl Webhooks {
+    pub(crate) fn new(app: Arc<App>, sender: Arc<Sender>) -> Self {
+        let limit = |rate: &str| RateLimit::new(rate.parse().expect("a rate"), app.clock.clone());
+        let (tests, redeliveries) = (limit(TEST_RATE), limit(REDELIVERY_RATE));
+        Self { app, sender, tests, redeliveries }
+    }
+
     /// Returns the caller who writes. The token must also permit to read tasks, because a webhook sends them.
     ///
     /// # Errors
@@ -200,6 +216,13 @@ impl Webhooks {
 
     fn message(&self, row: WebhookRow) -> Webhook {
         response::webhook(row, self.app.page_tokens.epoch().get())
+    }
+
+    /// Checks that an owner has not moved the positions of webhooks too often.
+    fn check_redelivery(&self, owner: Uuid) -> Result<(), ApiError> {
+        let is_limited = self.app.rate_limits == OnOff::On;
+        let checked = if is_limited { self.redeliveries.check(&owner) } else { Ok(()) };
+        checked.map_err(webhook_redeliveries_rate_limited)
     }
 
     /// Checks that messages of an owner may be sent to a URL.

@@ -4,7 +4,7 @@
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Db, Error, QueryBuilder, ReadKind, Sql, Value},
+    db::{Conn, Db, Error, QueryBuilder, SearchError, Searches, Sql, Value},
 };
 use uuid::Uuid;
 
@@ -237,24 +237,25 @@ pub(crate) async fn is_behind(db: &Db, webhook: &WebhookRow) -> Result<bool, Err
     Ok(last.is_some_and(|last| last != webhook.position))
 }
 
-/// Returns those of the tasks of an owner that match a filter. Those that were purged are not among them.
+/// Returns those of the tasks of an owner that match a filter. Those that were purged are not among them. This is one of the
+/// searches of the account.
 ///
 /// # Errors
-/// Those of the database.
+/// Those of searches.
 pub(crate) async fn matching(
     db: &Db,
+    searches: &Searches,
     owner: Uuid,
     now: Timestamp,
     filter: &Filter,
     ids: Vec<Uuid>,
-) -> Result<Vec<Uuid>, Error> {
+) -> Result<Vec<Uuid>, SearchError> {
     let engine = db.engine();
     let mut select = QueryBuilder::new(format!("select id from {} where owner_id = ", tasks_with_texts(engine)));
     select.push_bind(owner).push(" and id in ").push_ids(ids).push(" and (");
     push_filter(&mut select, filter, engine, now, SearchColumn::Full);
     select.push(")");
-    let (sql, values) = select.build();
-    db.read(ReadKind::Scan, |conn| Box::pin(async move { conn.fetch_all(sql, values).await })).await
+    searches.fetch_all(owner, select.build()).await
 }
 
 /// Returns the fields of tasks that have changed after a point, up to a mutation, in the order of their names. The name is

@@ -5,14 +5,17 @@ use std::time::Duration;
 use metrics::counter;
 use service_kit::{
     clock::{Clock, Timestamp},
-    db::Db,
+    db::{Db, Searches},
     random,
     status::ApiError,
+    turns::{Turn, TurnQueue},
 };
 use taskey_proto::{
     errors::v1::ErrorReason,
     task::v1::{TaskChange, WatchTasksResponse},
 };
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 use uuid::Uuid;
 
 use super::{
@@ -37,11 +40,20 @@ use crate::{
 /// How long to wait if this replica does not have the key of the secret. Another one may have it.
 const KEY_RETRY_DELAY: Duration = Duration::from_secs(60);
 
+/// Maximum pause after a page.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long to wait for the other deliveries of the account, which is less than a claim is valid.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A webhook that this replica has claimed.
 pub(super) struct Delivery<'a> {
     pub(super) db: &'a Db,
     pub(super) clock: &'a Clock,
     pub(super) changes: &'a ChangeReader,
+    pub(super) searches: &'a Searches,
+    /// The deliveries of an account read one after the other.
+    pub(super) turns: &'a TurnQueue,
     pub(super) sender: &'a Sender,
     pub(super) webhook: WebhookRow,
     /// The revision of the stored webhook.
@@ -49,6 +61,8 @@ pub(super) struct Delivery<'a> {
     pub(super) lease: Uuid,
     /// When the replica has claimed the webhook, or has renewed the claim.
     pub(super) claim_time: Timestamp,
+    /// How long the last page took to read.
+    pub(super) read_time: Duration,
 }
 
 impl Delivery<'_> {
@@ -60,7 +74,7 @@ impl Delivery<'_> {
         loop {
             let (next, is_claimed) = self.send_next().await?;
             match next {
-                Next::Continue if is_claimed => {}
+                Next::Continue if is_claimed => self.pause().await?,
                 Next::Idle if is_claimed && self.webhook.pause_time.is_none() => {
                     // A mutation during the lease did not make the webhook due.
                     return Ok(webhook_queue::is_behind(self.db, &self.webhook).await?);
@@ -70,9 +84,28 @@ impl Delivery<'_> {
         }
     }
 
+    /// Waits before the next page, so that the deliveries of an account read for at most a fifth of the time.
+    async fn pause(&self) -> Result<(), ApiError> {
+        let _turn = self.turn().await?;
+        sleep((self.read_time * 4).min(MAX_PAUSE)).await;
+        Ok(())
+    }
+
+    /// Waits until no other delivery of the account reads or pauses.
+    async fn turn(&self) -> Result<Turn, ApiError> {
+        timeout(TURN_TIMEOUT, self.turns.acquire(self.webhook.owner_id)).await.map_err(|_| {
+            let message = "too many deliveries of the account are waiting";
+            ApiError::new(Code::ResourceExhausted, ErrorReason::Overloaded, message)
+        })
+    }
+
     /// Sends the next message, if there is one. Returns what happens next, and whether the claim is still valid.
     async fn send_next(&mut self) -> Result<(Next, bool), ApiError> {
+        let turn = self.turn().await?;
+        let begun = Instant::now();
         let (page, is_reset) = self.next_page().await?;
+        self.read_time = begun.elapsed();
+        drop(turn);
         let (position, token, has_more) = (page.point.change, page.token.clone(), page.has_more);
         let attempt = match self.send(page, is_reset).await {
             Err(error) if error.reason() == ErrorReason::WebhooksDisabled => {
@@ -146,7 +179,7 @@ impl Delivery<'_> {
         }
         let (owner, now) = (self.webhook.owner_id, self.clock.now());
         let ids = page.changes.iter().filter_map(|change| change.id.parse().ok()).collect();
-        let matching = webhook_queue::matching(self.db, owner, now, &filter, ids).await?;
+        let matching = webhook_queue::matching(self.db, self.searches, owner, now, &filter, ids).await?;
         page.changes.retain(|change| change.removed || matching.iter().any(|id| id.to_string() == change.id));
         Ok(())
     }

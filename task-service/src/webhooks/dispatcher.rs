@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 use metrics::{counter, gauge};
 use service_kit::{
     clock::{Clock, Timestamp},
-    db::{self, Db},
+    db::{self, Db, Searches},
     ops::as_gauge,
     random,
+    turns::TurnQueue,
 };
+use taskey_proto::errors::v1::ErrorReason;
 use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
@@ -53,6 +55,8 @@ pub(crate) struct Dispatcher {
     pub(crate) clock: Clock,
     pub(crate) watches: Arc<Watches>,
     pub(crate) changes: ChangeReader,
+    pub(crate) searches: Searches,
+    pub(crate) turns: TurnQueue,
     pub(crate) sender: Arc<Sender>,
 }
 
@@ -119,14 +123,31 @@ impl Dispatcher {
     }
 
     async fn deliver(&self, webhook: WebhookRow, lease: Uuid, claim_time: Timestamp) {
-        let Self { db, clock, changes, sender, .. } = self;
+        let Self { db, clock, changes, searches, turns, sender, .. } = self;
         let (owner, id) = (webhook.owner_id, webhook.id);
-        let revision = webhook.revision;
-        match (Delivery { db, clock, changes, sender, webhook, revision, lease, claim_time }).run().await {
+        let delivery = Delivery {
+            db,
+            clock,
+            changes,
+            searches,
+            turns,
+            sender,
+            revision: webhook.revision,
+            webhook,
+            lease,
+            claim_time,
+            read_time: Duration::ZERO,
+        };
+        match delivery.run().await {
             Ok(true) => self.watches.webhook_owners().notify(owner),
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(webhook_id = %id, reason = ?error.reason(), "a delivery ended; it starts again");
+                // Searches of the account that exceed its limits are not the operator's concern.
+                if [ErrorReason::RateLimited, ErrorReason::Overloaded].contains(&error.reason()) {
+                    tracing::debug!(webhook_id = %id, reason = ?error.reason(), "a delivery waits for others");
+                } else {
+                    tracing::warn!(webhook_id = %id, reason = ?error.reason(), "a delivery ended; it starts again");
+                }
                 sleep(RETRY_DELAY).await;
                 // If this fails too, the claim expires.
                 _ = webhook_queue::release(db, clock.now(), owner, id, lease).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::RotateWebhookSecretRequest;
+use taskey_proto::task::v1::{RotateWebhookSecretRequest, Webhook};
 
 use super::{
     receiver::{Answer, Receiver},
@@ -16,6 +16,7 @@ on_each_database!(
     a_test_is_signed_and_moves_no_position,
     a_test_of_a_receiver_that_never_answers_fails,
     tests_are_rate_limited,
+    redeliveries_are_rate_limited,
 );
 
 async fn both_secrets_sign_for_a_day_after_a_rotation(database: TestDatabase) {
@@ -76,5 +77,26 @@ async fn tests_are_rate_limited(database: TestDatabase) {
     assert_refused!(ann.test_webhook(&webhook.id).await, ResourceExhausted, "RATE_LIMITED");
     service.manual_clock.advance(Duration::from_secs(6));
     ann.test_webhook(&webhook.id).await.expect("an attempt");
+    service.stop().await;
+}
+
+async fn redeliveries_are_rate_limited(database: TestDatabase) {
+    let flags = [&super::ALLOW_LOOPBACK[..], &["--rate-limits", "on"]].concat();
+    let (service, receiver) = (Service::start_with(&database, &flags).await, Receiver::start().await);
+    let (ann, bob) = (service.user(), service.user());
+    let webhook = ann.create_webhook(to(&receiver.url())).await.expect("created");
+    for _ in 0..9 {
+        ann.redeliver(&webhook.id, "").await.expect("moved");
+    }
+    // A creation with an earlier position sends as much.
+    let earlier = || Webhook { sync_token: webhook.sync_token.clone(), ..to(&receiver.url()) };
+    ann.create_webhook(earlier()).await.expect("created");
+    assert_refused!(ann.create_webhook(earlier()).await, ResourceExhausted, "RATE_LIMITED");
+    assert_refused!(ann.redeliver(&webhook.id, "").await, ResourceExhausted, "RATE_LIMITED");
+    ann.create_webhook(to(&receiver.url())).await.expect("new changes are not limited");
+    let other = bob.create_webhook(to(&receiver.url())).await.expect("created");
+    bob.redeliver(&other.id, "").await.expect("other accounts have their own limit");
+    service.manual_clock.advance(Duration::from_secs(6));
+    ann.redeliver(&webhook.id, "").await.expect("moved");
     service.stop().await;
 }
