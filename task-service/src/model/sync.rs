@@ -28,6 +28,11 @@ impl SyncPoint {
         Self { epoch, change, id: Uuid::max(), base: change }
     }
 
+    /// Reports whether the point is after all changes of its mutation. The points of pages that end early are not.
+    pub(crate) fn is_end(&self) -> bool {
+        self.id == Uuid::max()
+    }
+
     /// Opens a sync token. Returns `None` if it is empty.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ impl ChangeReader {
     }
 
     /// Like [`page`](Self::page), without the changes after `end`, which is the point after the page even if fewer changes
-    /// are left before it. There may be more changes after the page.
+    /// are left before it. `has_more` is what it was when a page ended there first, so that both are the same.
     ///
     /// # Errors
     /// SYNC_TOKEN_EXPIRED, and those of the database.
@@ -50,7 +50,7 @@ impl ChangeReader {
         if page.has_more {
             return Ok(page);
         }
-        Ok(SyncPage { token: end.seal(&self.tokens, owner), point: end, has_more: true, ..page })
+        Ok(SyncPage { token: end.seal(&self.tokens, owner), point: end, has_more: !end.is_end(), ..page })
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Delivery<'a> {
     pub(super) lease: Uuid,
     /// When the replica has claimed the webhook, or has renewed the claim.
     pub(super) claim_time: Timestamp,
+    /// Whether the receiver may have a message that announces more messages.
+    pub(super) owes_message: bool,
     /// How long the last page took to read.
     pub(super) read_time: Duration,
 }
@@ -71,6 +73,9 @@ impl Delivery<'_> {
     /// # Errors
     /// Those of the database. The delivery then has to start again.
     pub(super) async fn run(mut self) -> Result<bool, ApiError> {
+        // Whether its last message was sent or had no changes is not stored.
+        let position = SyncPoint::open(&self.changes.tokens, self.webhook.owner_id, &self.webhook.sync_token);
+        self.owes_message = position.ok().flatten().is_some_and(|point| !point.is_end());
         loop {
             let (next, is_claimed) = self.send_next().await?;
             match next {
@@ -120,6 +125,7 @@ impl Delivery<'_> {
                 self.webhook.advance(position, token);
                 if attempt.is_some() {
                     self.webhook.succeed();
+                    self.owes_message = has_more;
                 }
                 if has_more { Next::Continue } else { Next::Idle }
             }
@@ -200,10 +206,12 @@ impl Delivery<'_> {
         Ok(fields)
     }
 
-    /// Sends a page. Without changes there is nothing to send, unless the receiver must discard what it has received.
+    /// Sends a page. Without changes there is nothing to send, unless the receiver must discard what it has received, or
+    /// waits for the last message.
     async fn send(&self, page: SyncPage, is_reset: bool) -> Result<Option<Attempt>, ApiError> {
         let SyncPage { changes, list_changes, token, point, has_more } = page;
-        if changes.is_empty() && list_changes.is_empty() && !is_reset {
+        let is_required = is_reset || (self.owes_message && !has_more);
+        if changes.is_empty() && list_changes.is_empty() && !is_required {
             return Ok(None);
         }
         let id = message::id(&self.webhook, &token);

@@ -136,6 +136,7 @@ impl Dispatcher {
             webhook,
             lease,
             claim_time,
+            owes_message: false,
             read_time: Duration::ZERO,
         };
         match delivery.run().await {

@@ -101,6 +101,7 @@ async fn a_failed_message_is_sent_again_with_the_same_id_and_a_new_timestamp(dat
     service.manual_clock.advance(Duration::from_secs(8));
     let second = receiver.next().await;
     assert_eq!(second.titles(), ["Buy milk"]);
+    assert_eq!(second.json(), first.json(), "although there are more changes since");
     assert_eq!(second.header("webhook-id"), first.header("webhook-id"));
     assert_ne!(second.header("webhook-timestamp"), first.header("webhook-timestamp"));
     assert_eq!(second.header("webhook-signature"), second.expected_signature(&[&webhook.secret]));

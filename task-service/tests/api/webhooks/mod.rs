@@ -10,6 +10,7 @@ use tonic::{Request, Status};
 
 use crate::support::{Service, User, WAIT_TIMEOUT, pause};
 
+mod content;
 mod delivery;
 mod destinations;
 mod keys;
