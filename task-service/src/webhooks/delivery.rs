@@ -214,9 +214,9 @@ impl Delivery<'_> {
         if changes.is_empty() && list_changes.is_empty() && !is_required {
             return Ok(None);
         }
-        let id = message::id(&self.webhook, &token);
         let changed_fields = self.changed_fields(&changes, point.change).await?;
         let content = WatchTasksResponse { changes, list_changes, sync_token: token, checkpoint: !has_more };
+        let id = message::id(&self.webhook, &content, is_reset);
         let body = message::to_json(&content, &changed_fields, is_reset)?;
         // After the lease, another replica may send this message and later ones.
         let until = self.claim_time + SEND_PERIOD;

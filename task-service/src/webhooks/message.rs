@@ -20,17 +20,21 @@ static DESCRIPTOR: LazyLock<MessageDescriptor> = LazyLock::new(|| {
     pool.get_message_by_name("taskey.task.v1.WatchTasksResponse").expect("the contract has this message")
 });
 
-/// Returns the id of the message of a webhook that ends at the point with this sync token. It only depends on what the
-/// message contains, so that replicas need not store it: it is the same when the message is sent again, and another one
-/// after the owner has moved the position.
-pub(super) fn id(webhook: &WebhookRow, end: &str) -> String {
+/// Returns the id of a message. It only depends on the changes that the message contains, so that replicas need not store
+/// it: it is the same when the message is sent again, and another one if the filter now selects other changes, or after the
+/// owner has moved the position.
+pub(super) fn id(webhook: &WebhookRow, message: &WatchTasksResponse, is_reset: bool) -> String {
     let mut context = Context::new(&SHA256);
-    for part in [webhook.id.as_bytes(), &webhook.generation.to_be_bytes()[..]] {
+    for part in [webhook.id.as_bytes(), &webhook.generation.to_be_bytes()[..], &[is_reset.into()]] {
         context.update(part);
     }
-    // A NUL separates the tokens, which do not contain it.
-    for token in [&webhook.sync_token, end] {
-        context.update(token.as_bytes());
+    let tasks = message.changes.iter().map(|change| (&change.id, change.task.as_ref().map(|task| &task.etag)));
+    let lists =
+        message.list_changes.iter().map(|change| (&change.id, change.task_list.as_ref().map(|list| &list.etag)));
+    let versions = tasks.chain(lists).flat_map(|(id, etag)| [id.as_str(), etag.map_or("", String::as_str)]);
+    // A NUL separates the texts, which do not contain it.
+    for text in [webhook.sync_token.as_str(), &message.sync_token].into_iter().chain(versions) {
+        context.update(text.as_bytes());
         context.update(&[0]);
     }
     format!("msg_{}", BASE64_URL_SAFE_NO_PAD.encode(&context.finish().as_ref()[..ID_BYTES]))

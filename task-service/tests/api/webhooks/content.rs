@@ -1,4 +1,4 @@
-//! What receivers learn from the checkpoints of messages.
+//! What receivers learn from the ids of messages and their checkpoints.
 
 use std::time::Duration;
 
@@ -11,7 +11,11 @@ use super::{
 };
 use crate::support::User;
 
-on_each_database!(a_message_that_announces_more_is_followed_by_one, a_retried_message_announces_the_same,);
+on_each_database!(
+    a_message_that_announces_more_is_followed_by_one,
+    a_retried_message_announces_the_same,
+    a_message_has_another_id_if_the_filter_selects_other_changes,
+);
 
 /// Creates a webhook whose first message has the changes of these tasks, as far as the filter selects them.
 async fn with_pending(ann: &User, receiver: &Receiver, filter: &str, titles: &[String]) -> Webhook {
@@ -63,5 +67,28 @@ async fn a_retried_message_announces_the_same(database: TestDatabase) {
     assert_eq!((second.json(), second.header("webhook-id")), (first.json(), first.header("webhook-id")));
     let last = receiver.next().await;
     assert_eq!((last.titles(), &last.json()["checkpoint"]), (vec!["Task 25".to_owned()], &true.into()));
+    service.stop().await;
+}
+
+async fn a_message_has_another_id_if_the_filter_selects_other_changes(database: TestDatabase) {
+    let (service, receiver) = (start(&database).await, Receiver::start().await);
+    let ann = service.user();
+    receiver.answer_with(Answer::Status(500));
+    let titles = ["Buy milk".to_owned(), "Buy tea".to_owned()];
+    let webhook = with_pending(&ann, &receiver, "title:milk", &titles).await;
+    let failing = ann.failing_webhook(&webhook.id).await;
+    let first = receiver.next().await;
+    assert_eq!(first.titles(), ["Buy milk"]);
+    // The same changes are the same message.
+    let repeated = Webhook { filter: "title = \"Buy milk\"".to_owned(), ..failing };
+    let updated = ann.update_webhook(repeated, &["filter"]).await.expect("updated");
+    let second = receiver.next().await;
+    assert_eq!((second.json(), second.header("webhook-id")), (first.json(), first.header("webhook-id")));
+    receiver.answer_with(Answer::Status(200));
+    let unfiltered = Webhook { filter: String::new(), ..updated };
+    ann.update_webhook(unfiltered, &["filter"]).await.expect("updated");
+    let third = receiver.next().await;
+    assert_eq!(third.titles(), ["Buy milk", "Buy tea"]);
+    assert_ne!(third.header("webhook-id"), first.header("webhook-id"));
     service.stop().await;
 }
