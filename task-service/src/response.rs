@@ -1,6 +1,7 @@
 //! Converts rows to messages.
 
 use prost::{
+    Message,
     bytes::BufMut,
     encoding::{WireType, encode_key, encode_varint, int32, message},
 };
@@ -189,6 +190,17 @@ pub(crate) fn webhook(row: WebhookRow, epoch: Epoch) -> Webhook {
     }
 }
 
+/// Returns the encoded response to a write of a webhook.
+pub(crate) fn encoded_webhook(row: WebhookRow, epoch: Epoch) -> Vec<u8> {
+    webhook(row, epoch).encode_to_vec()
+}
+
+/// Returns the encoded response to a write of a webhook, with its encrypted secret.
+pub(crate) fn encoded_webhook_with_secret(row: WebhookRow, epoch: Epoch) -> Vec<u8> {
+    let secret = row.secrets.current.clone();
+    Webhook { secret, ..webhook(row, epoch) }.encode_to_vec()
+}
+
 /// Returns an attempt as a message.
 pub(crate) fn webhook_attempt(attempt: Attempt) -> WebhookAttempt {
     WebhookAttempt {
@@ -202,8 +214,6 @@ pub(crate) fn webhook_attempt(attempt: Attempt) -> WebhookAttempt {
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-
     use super::*;
     use crate::model::{
         Revision,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use service_kit::{
     auth::{interceptor::Caller, scope::Scope},
+    epoch::Epoch,
     ops::config::OnOff,
     page, random,
     rate_limit::RateLimit,
@@ -19,7 +20,7 @@ use tonic::{Request, Response, Status};
 use url::Url;
 use uuid::Uuid;
 
-use super::{App, Writer};
+use super::{App, Writer, respond};
 use crate::{
     error::{
         validation_failed, webhook_redeliveries_rate_limited, webhook_sync_token_invalid, webhook_tests_rate_limited,
@@ -29,10 +30,13 @@ use crate::{
         sync::SyncPoint,
         webhook::{ATTEMPT_RETENTION, WebhookRow, secret::Secret},
     },
-    request, response,
+    request::{self, options::WriteOptions},
+    response,
     store::{
+        transaction::{Outcome, is_repeated},
         webhook_queue,
-        webhooks::{self, NewRow, WebhookChange},
+        webhook_writes::{self, NewRow, WebhookChange, WebhookWrite},
+        webhooks,
     },
     webhooks::{
         message::{self, ChangedFields},
@@ -62,28 +66,22 @@ impl WebhookService for Webhooks {
     async fn create_webhook(&self, request: Request<CreateWebhookRequest>) -> Result<Response<Webhook>, Status> {
         let owner = self.writer(&request)?.owner;
         let App { db, owner_queue, clock, page_tokens, .. } = &*self.app;
-        let new = request::webhook::create(request.into_inner())?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("CreateWebhook", &request, &request.request_id, false)?;
+        let write = self.write(owner, options, response::encoded_webhook_with_secret);
+        let new = request::webhook::create(request)?;
         let since = SyncPoint::open(page_tokens, owner, &new.sync_token).map_err(|_| webhook_sync_token_invalid())?;
         since.map_or(Ok(()), |_| self.check_redelivery(owner))?;
-        self.check_url(owner, &new.url).await?;
-        let (id, secret) = (clock.new_id(), Secret::new(random::bytes()));
-        let sealed_secret = self.sender.secrets().seal(owner, id, &secret)?;
-        let (now, url) = (clock.now(), new.url.into());
-        let row = NewRow {
-            owner_id: owner,
-            id,
-            now,
-            is_paused: new.is_paused,
-            since,
-            sealed_secret,
-            url,
-            filter: new.filter,
-        };
+        self.check_url(&write, &new.url).await?;
+        let id = clock.new_id();
+        let sealed_secret = self.sender.secrets().seal(owner, id, &Secret::new(random::bytes()))?;
+        let request::webhook::NewWebhook { url, filter, is_paused, .. } = new;
+        let row = NewRow { id, is_paused, since, sealed_secret, url: url.into(), filter };
         let tokens = page_tokens.clone();
         let seal = move |point: SyncPoint| point.seal(&tokens, owner);
-        let created = webhooks::create(db, owner_queue, row, page_tokens.epoch().get(), seal).await?;
+        let outcome = webhook_writes::create(db, owner_queue, write, row, seal).await?;
         self.app.watches.notify(owner);
-        Ok(Response::new(Webhook { secret: secret.to_text(), ..self.wake_and_convert(created) }))
+        self.respond_with_secret(owner, outcome)
     }
 
     async fn get_webhook(&self, request: Request<GetWebhookRequest>) -> Result<Response<Webhook>, Status> {
@@ -110,23 +108,27 @@ impl WebhookService for Webhooks {
     async fn update_webhook(&self, request: Request<UpdateWebhookRequest>) -> Result<Response<Webhook>, Status> {
         let owner = self.writer(&request)?.owner;
         let (metadata, _, request) = request.into_parts();
+        let options = WriteOptions::parse("UpdateWebhook", &request, &request.request_id, false)?;
+        let write = self.write(owner, options, response::encoded_webhook);
         let update = request::webhook::update(&metadata, request)?;
-        let current = webhooks::get(&self.app.db, owner, update.target.id).await?;
-        update.repeated.check(&self.message(current))?;
         if let Some(url) = &update.url {
-            self.check_url(owner, url).await?;
+            self.check_url(&write, url).await?;
         }
-        let request::webhook::WebhookUpdate { target, url, filter, is_paused, .. } = update;
-        let change = WebhookChange::Update { url: url.map(Into::into), filter, is_paused };
-        Ok(Response::new(self.change(owner, target, change).await?))
+        let request::webhook::WebhookUpdate { target, url, filter, is_paused, repeated } = update;
+        let change = WebhookChange::Update { url: url.map(Into::into), filter, is_paused, repeated };
+        let outcome = self.change(write, target, change).await?;
+        self.respond(owner, outcome)
     }
 
     async fn delete_webhook(&self, request: Request<DeleteWebhookRequest>) -> Result<Response<Webhook>, Status> {
         let owner = self.app.writer(&request)?.owner;
-        let DeleteWebhookRequest { id, etag } = request.into_inner();
-        let target = request::target("id", &id, &etag)?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("DeleteWebhook", &request, &request.request_id, false)?;
+        let target = request::target("id", &request.id, &request.etag)?;
+        let write = self.write(owner, options, response::encoded_webhook);
         let App { db, owner_queue, .. } = &*self.app;
-        Ok(Response::new(self.message(webhooks::delete(db, owner_queue, owner, target).await?)))
+        let outcome = webhook_writes::delete(db, owner_queue, write, target).await?;
+        self.respond(owner, outcome)
     }
 
     async fn test_webhook(&self, request: Request<TestWebhookRequest>) -> Result<Response<WebhookAttempt>, Status> {
@@ -151,22 +153,27 @@ impl WebhookService for Webhooks {
         request: Request<RotateWebhookSecretRequest>,
     ) -> Result<Response<Webhook>, Status> {
         let owner = self.writer(&request)?.owner;
-        let target = request::target("id", &request.into_inner().id, "")?;
-        let secret = Secret::new(random::bytes());
-        let sealed_secret = self.sender.secrets().seal(owner, target.id, &secret)?;
-        let webhook = self.change(owner, target, WebhookChange::Rotate { sealed_secret }).await?;
-        Ok(Response::new(Webhook { secret: secret.to_text(), ..webhook }))
+        let request = request.into_inner();
+        let options = WriteOptions::parse("RotateWebhookSecret", &request, &request.request_id, false)?;
+        let target = request::target("id", &request.id, &request.etag)?;
+        let sealed_secret = self.sender.secrets().seal(owner, target.id, &Secret::new(random::bytes()))?;
+        let write = self.write(owner, options, response::encoded_webhook_with_secret);
+        let outcome = self.change(write, target, WebhookChange::Rotate { sealed_secret }).await?;
+        self.respond_with_secret(owner, outcome)
     }
 
     async fn redeliver_webhook(&self, request: Request<RedeliverWebhookRequest>) -> Result<Response<Webhook>, Status> {
         let owner = self.writer(&request)?.owner;
-        let RedeliverWebhookRequest { id, sync_token } = request.into_inner();
-        let target = request::target("id", &id, "")?;
+        let request = request.into_inner();
+        let options = WriteOptions::parse("RedeliverWebhook", &request, &request.request_id, false)?;
+        let target = request::target("id", &request.id, &request.etag)?;
+        let sync_token = request.sync_token;
         let since = SyncPoint::open(&self.app.page_tokens, owner, &sync_token)?;
         self.check_redelivery(owner)?;
         let position = since.map(|point| point.change).unwrap_or_default();
-        let webhook = self.change(owner, target, WebhookChange::Redeliver { position, sync_token }).await?;
-        Ok(Response::new(webhook))
+        let write = self.write(owner, options, response::encoded_webhook);
+        let outcome = self.change(write, target, WebhookChange::Redeliver { position, sync_token }).await?;
+        self.respond(owner, outcome)
     }
 
     async fn list_webhook_attempts(
@@ -225,22 +232,52 @@ impl Webhooks {
         checked.map_err(webhook_redeliveries_rate_limited)
     }
 
-    /// Checks that messages of an owner may be sent to a URL.
-    async fn check_url(&self, owner: Uuid, url: &Url) -> Result<(), ApiError> {
-        self.sender.check_url(owner, url).await.map_err(|error| validation_failed("webhook.url", &error.to_string()))
+    /// Checks that messages of an owner may be sent to a URL, unless the request was executed before.
+    async fn check_url(&self, write: &WebhookWrite, url: &Url) -> Result<(), ApiError> {
+        let WebhookWrite { owner, now, options, .. } = write;
+        let Err(error) = self.sender.check_url(*owner, url).await else { return Ok(()) };
+        if is_repeated(&self.app.db, *owner, *now, options).await? {
+            return Ok(());
+        }
+        Err(validation_failed("webhook.url", &error.to_string()))
     }
 
-    async fn change(&self, owner: Uuid, target: Target, change: WebhookChange) -> Result<Webhook, ApiError> {
-        let App { db, owner_queue, clock, .. } = &*self.app;
-        let changed = webhooks::change(db, owner_queue, owner, clock.now(), target, change).await?;
-        Ok(self.wake_and_convert(changed))
+    fn write(&self, owner: Uuid, options: WriteOptions, encode: fn(WebhookRow, Epoch) -> Vec<u8>) -> WebhookWrite {
+        let App { clock, page_tokens, .. } = &*self.app;
+        WebhookWrite { owner, now: clock.now(), options, epoch: page_tokens.epoch().get(), encode }
     }
 
-    /// Wakes the dispatcher, because a webhook is due.
-    fn wake_and_convert(&self, row: WebhookRow) -> Webhook {
+    async fn change(
+        &self,
+        write: WebhookWrite,
+        target: Target,
+        change: WebhookChange,
+    ) -> Result<Outcome<WebhookRow>, ApiError> {
+        webhook_writes::change(&self.app.db, &self.app.owner_queue, write, target, change).await
+    }
+
+    /// Wakes the dispatcher, because a webhook may be due, and returns the response to a write.
+    fn respond(&self, owner: Uuid, outcome: Outcome<WebhookRow>) -> Result<Response<Webhook>, Status> {
         let owners = self.app.watches.webhook_owners();
-        owners.remember(row.owner_id);
-        owners.notify(row.owner_id);
-        self.message(row)
+        owners.remember(owner);
+        owners.notify(owner);
+        respond(match outcome {
+            Outcome::Done(row) => Outcome::Done(self.message(row)),
+            Outcome::Replayed(bytes) => Outcome::Replayed(bytes),
+        })
+    }
+
+    /// Like [`respond`](Self::respond), with the secret of the write, which is encrypted in a stored response.
+    fn respond_with_secret(&self, owner: Uuid, outcome: Outcome<WebhookRow>) -> Result<Response<Webhook>, Status> {
+        let sealed = match &outcome {
+            Outcome::Done(row) => Some(row.secrets.current.clone()),
+            Outcome::Replayed(_) => None,
+        };
+        let mut response = self.respond(owner, outcome)?;
+        let webhook = response.get_mut();
+        let id = webhook.id.parse().map_err(ApiError::internal)?;
+        let sealed = sealed.unwrap_or_else(|| std::mem::take(&mut webhook.secret));
+        webhook.secret = self.sender.secrets().open(owner, id, &sealed)?.to_text();
+        Ok(response)
     }
 }

@@ -31,6 +31,7 @@ pub(crate) mod tasks;
 pub(crate) mod transaction;
 pub(crate) mod webhook_keys;
 pub(crate) mod webhook_queue;
+pub(crate) mod webhook_writes;
 pub(crate) mod webhooks;
 pub(crate) mod write_groups;
 

@@ -6,7 +6,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{self, Conn, Engine, FromRow, Row, Value},
+    db::{self, Conn, Db, Engine, FromRow, Row, Value},
     status::ApiError,
 };
 use uuid::Uuid;
@@ -212,6 +212,22 @@ pub(super) async fn check_request<T>(
     let Some(request) = &options.request else { return Ok(()) };
     let found: Option<StoredResponse> = conn.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
     replay(request, found)
+}
+
+/// Reports whether the id of a request was used before, so that the request need not be checked again.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn is_repeated(
+    db: &Db,
+    owner: Uuid,
+    now: Timestamp,
+    options: &WriteOptions,
+) -> Result<bool, db::Error> {
+    const SELECT: &str = "select id from requests where owner_id = $1 and id = $2 and create_time > $3";
+    let Some(request) = &options.request else { return Ok(false) };
+    let found: Option<Uuid> = db.fetch_optional(SELECT, args![owner, request.id, now - RETENTION]).await?;
+    Ok(found.is_some())
 }
 
 /// The stored hash of a request, and the encoded response to it.

@@ -7,13 +7,12 @@ use service_kit::{
     ops::secret_file::{self, Key},
     testing::{TestDatabase, folder, refusal},
 };
-use taskey_proto::task::v1::RotateWebhookSecretRequest;
 use tokio::time::timeout;
 
 use super::{
     ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
-    to,
+    rotation, to,
 };
 use crate::support::{Service, WAIT_TIMEOUT, pause};
 
@@ -39,7 +38,7 @@ async fn secrets_are_encrypted_with_a_new_key_so_that_the_earlier_one_can_be_rem
     let replica = service.start_replica(&database, &[&ALLOW_LOOPBACK[..], &[&without_old_flag]].concat()).await;
     let (ann, receiver) = (service.user(), Receiver::start().await);
     let webhook = ann.create_webhook(to(&receiver.url())).await.expect("created");
-    let request = RotateWebhookSecretRequest { id: webhook.id.clone() };
+    let request = rotation(&webhook.id);
     let rotated = ann.webhooks.clone().rotate_webhook_secret(request).await.expect("rotated").into_inner();
     let elsewhere = ann.connected_to(&replica);
     assert_refused!(elsewhere.test_webhook(&webhook.id).await, FailedPrecondition, "WEBHOOKS_DISABLED");

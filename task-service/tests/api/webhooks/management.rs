@@ -2,12 +2,11 @@
 
 use service_kit::{args, assert_refused, on_each_database, testing::TestDatabase};
 use taskey_proto::task::v1::{
-    DeleteWebhookRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, RotateWebhookSecretRequest, Webhook,
-    webhook::State,
+    DeleteWebhookRequest, ListWebhookAttemptsRequest, ListWebhooksRequest, Webhook, webhook::State,
 };
 use tokio::time::timeout;
 
-use super::{receiver::Receiver, start, to};
+use super::{receiver::Receiver, rotation, start, to};
 use crate::{
     delete::open_database,
     support::{WAIT_TIMEOUT, pause, with_revision},
@@ -65,11 +64,11 @@ async fn webhooks_of_others_do_not_exist(database: TestDatabase) {
     assert_refused!(eve.test_webhook(&id).await, NotFound, "WEBHOOK_NOT_FOUND");
     assert_refused!(eve.redeliver(&id, "").await, NotFound, "WEBHOOK_NOT_FOUND");
     let mut client = eve.webhooks.clone();
-    let rotated = client.rotate_webhook_secret(RotateWebhookSecretRequest { id: id.clone() }).await;
+    let rotated = client.rotate_webhook_secret(rotation(&id)).await;
     assert_refused!(rotated, NotFound, "WEBHOOK_NOT_FOUND");
     let request = ListWebhookAttemptsRequest { webhook_id: id.clone(), ..ListWebhookAttemptsRequest::default() };
     assert_refused!(client.list_webhook_attempts(request).await, NotFound, "WEBHOOK_NOT_FOUND");
-    let deleted = client.delete_webhook(DeleteWebhookRequest { id, etag: String::new() }).await;
+    let deleted = client.delete_webhook(DeleteWebhookRequest { id, ..DeleteWebhookRequest::default() }).await;
     assert_refused!(deleted, NotFound, "WEBHOOK_NOT_FOUND");
     let listed = client.list_webhooks(ListWebhooksRequest::default()).await.expect("a page").into_inner();
     assert_eq!(listed.webhooks, []);
@@ -147,9 +146,12 @@ async fn a_deleted_webhook_leaves_nothing(database: TestDatabase) {
     ann.test_webhook(&webhook.id).await.expect("an attempt");
     let mut client = ann.webhooks.clone();
     let etag = with_revision(&webhook.etag, 9);
-    let refused = client.delete_webhook(DeleteWebhookRequest { id: webhook.id.clone(), etag }).await;
+    let refused = client
+        .delete_webhook(DeleteWebhookRequest { id: webhook.id.clone(), etag, ..DeleteWebhookRequest::default() })
+        .await;
     assert_refused!(refused, Aborted, "ETAG_MISMATCH");
-    let request = DeleteWebhookRequest { id: webhook.id.clone(), etag: webhook.etag };
+    let request =
+        DeleteWebhookRequest { id: webhook.id.clone(), etag: webhook.etag, ..DeleteWebhookRequest::default() };
     client.delete_webhook(request).await.expect("deleted");
     assert_refused!(ann.get_webhook(&webhook.id).await, NotFound, "WEBHOOK_NOT_FOUND");
     assert_eq!(count_rows(&database).await, 0);

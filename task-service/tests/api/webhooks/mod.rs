@@ -2,8 +2,8 @@
 
 use service_kit::testing::{TestDatabase, refusal};
 use taskey_proto::task::v1::{
-    CreateWebhookRequest, GetWebhookRequest, ListWebhookAttemptsRequest, RedeliverWebhookRequest, TestWebhookRequest,
-    UpdateWebhookRequest, Webhook, WebhookAttempt, webhook::State,
+    CreateWebhookRequest, GetWebhookRequest, ListWebhookAttemptsRequest, RedeliverWebhookRequest,
+    RotateWebhookSecretRequest, TestWebhookRequest, UpdateWebhookRequest, Webhook, WebhookAttempt, webhook::State,
 };
 use tokio::time::timeout;
 use tonic::{Request, Status};
@@ -18,6 +18,7 @@ mod management;
 mod pauses;
 mod receiver;
 mod replicas;
+mod requests;
 mod restored;
 mod rotation;
 
@@ -33,14 +34,19 @@ fn to(url: &str) -> Webhook {
     Webhook { url: url.to_owned(), ..Webhook::default() }
 }
 
+fn rotation(id: &str) -> RotateWebhookSecretRequest {
+    RotateWebhookSecretRequest { id: id.to_owned(), ..RotateWebhookSecretRequest::default() }
+}
+
 fn webhook_update(webhook: Webhook, mask: &[&str]) -> UpdateWebhookRequest {
     let paths = mask.iter().map(|path| (*path).to_owned()).collect();
-    UpdateWebhookRequest { webhook: Some(webhook), update_mask: Some(prost_types::FieldMask { paths }) }
+    let update_mask = Some(prost_types::FieldMask { paths });
+    UpdateWebhookRequest { webhook: Some(webhook), update_mask, ..UpdateWebhookRequest::default() }
 }
 
 impl User {
     async fn create_webhook(&self, webhook: Webhook) -> Result<Webhook, Status> {
-        let request = CreateWebhookRequest { webhook: Some(webhook) };
+        let request = CreateWebhookRequest { webhook: Some(webhook), ..CreateWebhookRequest::default() };
         Ok(self.webhooks.clone().create_webhook(request).await?.into_inner())
     }
 
@@ -65,7 +71,8 @@ impl User {
     }
 
     async fn redeliver(&self, id: &str, sync_token: &str) -> Result<Webhook, Status> {
-        let request = RedeliverWebhookRequest { id: id.to_owned(), sync_token: sync_token.to_owned() };
+        let (id, sync_token) = (id.to_owned(), sync_token.to_owned());
+        let request = RedeliverWebhookRequest { id, sync_token, ..RedeliverWebhookRequest::default() };
         Ok(self.webhooks.clone().redeliver_webhook(request).await?.into_inner())
     }
 

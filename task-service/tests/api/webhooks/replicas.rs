@@ -12,13 +12,13 @@ use std::{
 };
 
 use service_kit::{network::destination::Resolver, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::{RotateWebhookSecretRequest, Webhook};
+use taskey_proto::task::v1::Webhook;
 use tokio::{sync::mpsc::unbounded_channel, time::timeout};
 
 use super::{
     ALLOW_LOOPBACK,
     receiver::{Answer, Receiver},
-    start, to,
+    rotation, start, to,
 };
 use crate::support::{Service, User, WAIT_TIMEOUT};
 
@@ -121,8 +121,7 @@ async fn an_interrupted_attempt_sends_no_old_message_after_newer_ones(database: 
 async fn a_change_of_a_webhook_waits_for_the_attempt_in_progress(database: TestDatabase) {
     let receiver = Receiver::start().await;
     let Interrupted { service, ann, webhook, end } = Interrupted::start(&database, &receiver).await;
-    let request = RotateWebhookSecretRequest { id: webhook.id };
-    ann.webhooks.clone().rotate_webhook_secret(request).await.expect("a rotation");
+    ann.webhooks.clone().rotate_webhook_secret(rotation(&webhook.id)).await.expect("a rotation");
     ann.make("Buy tea").await;
     // The message of another account shows that the queue was read since.
     let (bob, other) = (service.user(), Receiver::start().await);

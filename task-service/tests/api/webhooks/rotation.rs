@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use service_kit::{assert_refused, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::{RotateWebhookSecretRequest, Webhook};
+use taskey_proto::task::v1::Webhook;
 
 use super::{
     receiver::{Answer, Receiver},
-    start, to,
+    rotation, start, to,
 };
 use crate::support::Service;
 
@@ -23,8 +23,7 @@ async fn both_secrets_sign_for_a_day_after_a_rotation(database: TestDatabase) {
     let (service, receiver) = (start(&database).await, Receiver::start().await);
     let ann = service.user();
     let old = ann.create_webhook(to(&receiver.url())).await.expect("created");
-    let request = RotateWebhookSecretRequest { id: old.id.clone() };
-    let new = ann.webhooks.clone().rotate_webhook_secret(request).await.expect("rotated").into_inner();
+    let new = ann.webhooks.clone().rotate_webhook_secret(rotation(&old.id)).await.expect("rotated").into_inner();
     assert!(new.secret.starts_with("whsec_") && new.secret != old.secret && new.etag != old.etag);
     ann.make("Buy milk").await;
     let received = receiver.next().await;

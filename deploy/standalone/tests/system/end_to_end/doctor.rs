@@ -79,7 +79,7 @@ async fn missing_and_unneeded_keys_of_webhooks_are_reported() {
     let taskey = Taskey::start_with(&database, &["--webhook-allow", "127.0.0.1"]).await;
     let ann = taskey.sign_up_and_log_in("ann@example.com").await;
     let webhook = Some(Webhook { url: "http://127.0.0.1:9/".to_owned(), ..Webhook::default() });
-    let request = bearer(&ann.access_token, CreateWebhookRequest { webhook });
+    let request = bearer(&ann.access_token, CreateWebhookRequest { webhook, ..CreateWebhookRequest::default() });
     WebhookServiceClient::new(taskey.channel("task")).create_webhook(request).await.expect("created");
     let data = database.folder().join("data");
     let file = data.join("webhook.key");

@@ -62,7 +62,7 @@ impl User {
         let create = async |at: usize| {
             let url = receiver.url(&format!("{number}-{at}"));
             let webhook = Some(Webhook { url, state: State::Paused.into(), ..Webhook::default() });
-            let request = bearer(&token, CreateWebhookRequest { webhook });
+            let request = bearer(&token, CreateWebhookRequest { webhook, ..CreateWebhookRequest::default() });
             WebhookServiceClient::new(task.clone()).create_webhook(request).await.expect("created").into_inner()
         };
         let webhooks = join_all((0..WEBHOOKS_PER_USER).map(create)).await;
@@ -83,7 +83,7 @@ impl User {
     async fn activate(&self, task: &Channel) {
         let activate = async |webhook: &Webhook| {
             let webhook = Some(Webhook { id: webhook.id.clone(), state: State::Active.into(), ..Webhook::default() });
-            let request = UpdateWebhookRequest { webhook, update_mask: None };
+            let request = UpdateWebhookRequest { webhook, ..UpdateWebhookRequest::default() };
             retry(async || {
                 WebhookServiceClient::new(task.clone()).update_webhook(bearer(&self.token, request.clone())).await
             })

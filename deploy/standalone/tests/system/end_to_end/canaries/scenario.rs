@@ -326,7 +326,7 @@ impl Scenario {
     /// Creates a webhook, and returns its id.
     async fn create_webhook(&mut self, access_token: &str) -> String {
         let webhook = Some(Webhook { url: RECEIVER.to_owned(), ..Webhook::default() });
-        let request = CreateWebhookRequest { webhook };
+        let request = CreateWebhookRequest { webhook, ..CreateWebhookRequest::default() };
         let webhook: Webhook = self.call(CREATE_WEBHOOK, &request, access_token).await.expect("created");
         self.secrets.add("the secret of a webhook", webhook.secret.as_bytes());
         webhook.id
