@@ -165,16 +165,14 @@ async fn scraper_that_never_reads_is_disconnected() {
         };
         timeout(START_LIMIT, disconnected).await.expect("the scrapers are disconnected");
     };
-    let mut peaks = [0; 2];
-    for peak in &mut peaks {
-        for _ in 0..3 {
-            until_disconnected().await;
-        }
-        [*peak, _] = process.memory_kib();
+    let [before, _] = process.memory_kib();
+    for _ in 0..4 {
+        until_disconnected().await;
     }
-    // Nothing remains of them. One round alone varies, because the server writes as much as it can at a time.
-    let [before, after] = peaks;
-    assert!(after < before + 32 * 1024, "{before} KiB, then {after} KiB");
+    // All responses to one scraper have 300 MB together, of which only those are created that can be written. How many that
+    // are depends on the load of the machine.
+    let [after, _] = process.memory_kib();
+    assert!(after < before + 200 * 1024, "{before} KiB, then {after} KiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
