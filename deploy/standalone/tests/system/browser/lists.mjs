@@ -25,6 +25,8 @@ await runInBrowser(async () => {
   await waitForTask(page, "Write the report");
 
   await page.locator(".lists a", { hasText: "Work" }).click();
+  // Until then, a new task would be one of the list before.
+  await page.getByRole("heading", { name: "Work" }).waitFor();
   await addTask(page, "Book a flight");
   await page.getByRole("button", { name: "Rename" }).click();
   await page.getByRole("dialog").getByLabel("Name").fill("Office");
