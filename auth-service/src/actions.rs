@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// An undo of a change of the address deletes factors that are younger than this at the change. Whoever has stolen the
+/// When a change of the address is undone, factors are deleted that were younger than this at the change. A thief of the
 /// password may have added them.
 const FACTOR_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 

@@ -69,7 +69,7 @@ pub async fn change(
     or_taken(changed.await)
 }
 
-/// What an undo of a change restores, and what is stored together with it.
+/// What is restored when a change is undone, and what is stored together with it.
 pub struct Undo {
     /// The earlier address.
     pub email: String,
