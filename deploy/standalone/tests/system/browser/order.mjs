@@ -23,14 +23,15 @@ await runInBrowser(async () => {
   await waitForOrder(second, ["A", "C", "B"]);
 
   await drag(second, "B", row(second, "A"), 0.2);
-  await waitForOrder(first, ["B", "A", "C"]);
+  for (const page of [first, second]) await waitForOrder(page, ["B", "A", "C"]);
   await drag(second, "B", row(second, "C"), 0.8);
-  await waitForOrder(first, ["A", "C", "B"]);
+  for (const page of [first, second]) await waitForOrder(page, ["A", "C", "B"]);
 
   await second.getByLabel("Name of the new list").fill("Work");
   await second.keyboard.press("Enter");
   await second.getByRole("heading", { name: "Work" }).waitFor();
   await second.locator(".lists a").first().click();
+  await waitForOrder(second, ["A", "C", "B"]);
   await drag(second, "A", second.locator(".lists a", { hasText: "Work" }), 0.5);
   await waitForNoTask(first, "A");
   await second.locator(".lists a", { hasText: "Work" }).click();
