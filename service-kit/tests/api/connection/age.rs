@@ -38,7 +38,7 @@ async fn old_http2_connection_receives_goaway() {
 
 #[tokio::test]
 async fn old_http1_connection_is_closed_after_its_next_response() {
-    let server = Server::http1(&["--max-connection-age", "200ms", "--max-connection-age-grace", "60s"]).await;
+    let server = Server::http1(&["--max-connection-age", "1s", "--max-connection-age-grace", "60s"]).await;
     let mut stream = server.connect().await;
     assert!(!request(&mut stream).await.contains("connection: close"));
     while !request(&mut stream).await.contains("connection: close") {}
@@ -47,7 +47,7 @@ async fn old_http1_connection_is_closed_after_its_next_response() {
 
 #[tokio::test]
 async fn idle_http1_connection_is_closed_after_the_grace_period() {
-    let server = Server::http1(&["--max-connection-age", "50ms", "--max-connection-age-grace", "50ms"]).await;
+    let server = Server::http1(&["--max-connection-age", "1s", "--max-connection-age-grace", "50ms"]).await;
     let mut stream = server.connect().await;
     request(&mut stream).await;
     wait_until_closed(&mut stream).await;
@@ -55,7 +55,7 @@ async fn idle_http1_connection_is_closed_after_the_grace_period() {
 
 #[tokio::test]
 async fn connection_with_a_call_that_never_ends_is_closed() {
-    let mut server = Server::http1(&["--max-connection-age", "50ms", "--max-connection-age-grace", "50ms"]).await;
+    let mut server = Server::http1(&["--max-connection-age", "1s", "--max-connection-age-grace", "50ms"]).await;
     let mut stream = server.connect().await;
     stream.write_all(b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
     assert_eq!(server.requests.recv().await.as_deref(), Some("/hang"));
