@@ -16,7 +16,10 @@ use crate::{
         session::Session,
         user::User,
     },
-    store::mail_records::MailRecord,
+    store::{
+        mail_records::MailRecord,
+        user_changes::{UserChange, UserState},
+    },
 };
 
 impl From<User> for pb::User {
@@ -48,6 +51,18 @@ pub fn session(session: Session, current: Uuid) -> pb::Session {
         expire_time: Some(session.expires_at.into()),
         scopes: session.scopes.unwrap_or_default().iter().map(|scope| scope.to_string()).collect(),
     }
+}
+
+/// Converts a change of an account.
+#[must_use]
+pub fn user_change(change: UserChange) -> pb::UserChange {
+    let state = match change.state {
+        None => pb::user_change::State::Unspecified,
+        Some(UserState::Deleted) => pb::user_change::State::Deleted,
+        Some(UserState::Disabled) => pb::user_change::State::Disabled,
+        Some(UserState::Enabled) => pb::user_change::State::Enabled,
+    };
+    pb::UserChange { user_id: change.user_id.to_string(), state: state.into() }
 }
 
 /// Converts a mail.

@@ -97,5 +97,5 @@ async fn check_feed(config: &Config, clock: &Clock) -> Vec<Finding> {
     };
     let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
     let peers = config.peers();
-    Follower { view, keys, deleted_users: None, credential, peers, dialer }.check().await
+    Follower { view, keys, user_changes: None, credential, peers, dialer }.check().await
 }

@@ -9,7 +9,8 @@
 //! - `reminders`: fires reminders.
 //! - `webhooks`: sends changes to the receivers of webhooks.
 //! - `watch`: streams of changes, and notifications of changes.
-//! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL.
+//! - `jobs`: the purge of deleted tasks, and the cleanup of deleted accounts, with their SQL, and the
+//!   changes of accounts.
 //! - `store`: the SQL of calls, with the owner in every `where`.
 //! - `page`: pages of `ListTasks` and `ListTaskHistory`.
 //! - `request`: parses messages into types that cannot be invalid. `response`: converts rows to messages.
@@ -158,7 +159,7 @@ impl Server {
         let view = Arc::new(RevocationView::new(config.tasks.revocation_max_staleness, clock.clone()));
         let row_rate_limit = Arc::new(RateLimit::new(config.tasks.row_rate, clock.clone()));
         let account_cleanup = Arc::new(AccountCleanup::new(db.clone(), clock.clone()));
-        let deleted_users = Some(Arc::clone(&account_cleanup) as Arc<_>);
+        let user_changes = Some(Arc::clone(&account_cleanup) as Arc<_>);
         let call_limit = CallLimit::new(config.call_rate, config.rate_limits, clock.clone());
         let gateway = config.gateway.map(|key| Arc::new(LocalGateway::new(key)) as Arc<dyn ServicePeers>);
         let exchange = RemoteExchange::new(credential.clone(), &peers, &dialer, clock.clone());
@@ -169,7 +170,7 @@ impl Server {
             .with_personal_access_tokens(Arc::new(personal_access_tokens));
         Ok(Self {
             authenticator,
-            follower: Follower { view, keys, deleted_users, credential, peers, dialer },
+            follower: Follower { view, keys, user_changes, credential, peers, dialer },
             account_cleanup,
             owner_queue: OwnerQueue::new(config.database.pool.database_timeout, Arc::clone(&row_rate_limit)),
             row_rate_limit,

@@ -162,17 +162,17 @@ pub fn page_size(requested: i32) -> Result<usize, ApiError> {
     violations.finish(size)
 }
 
-/// Returns the sequence number after which deleted accounts are listed, and the size of the page.
+/// Returns the sequence number after which changes of accounts are listed, and the size of the page.
 ///
 /// # Errors
 /// VALIDATION_FAILED with the invalid fields.
-pub fn deletions(request: &pb::ListDeletedUsersRequest) -> Result<(i64, usize), ApiError> {
+pub fn user_changes(after: i64, page_size: i32) -> Result<(i64, usize), ApiError> {
     let mut violations = Violations::default();
-    let size = violations.check("page_size", page::size(request.page_size));
-    if request.after < 0 {
+    let size = violations.check("page_size", page::size(page_size));
+    if after < 0 {
         violations.add("after", "must not be negative");
     }
-    violations.finish(size.map(|size| (request.after, size)))
+    violations.finish(size.map(|size| (after, size)))
 }
 
 /// Parses a login.

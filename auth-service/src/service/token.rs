@@ -14,8 +14,8 @@ use taskey_proto::{
     auth::v1::{
         self as pb, AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, Actor,
         ExchangePersonalAccessTokenRequest, ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest,
-        IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest,
-        WatchRevocationsResponse,
+        IntrospectResponse, JwkSet, ListDeletedUsersRequest, ListDeletedUsersResponse, ListUserChangesRequest,
+        ListUserChangesResponse, WatchRevocationsRequest, WatchRevocationsResponse,
         watch_revocations_response::{Event, Heartbeat, SnapshotChunk, SnapshotEnd, Update},
     },
     errors::v1::ErrorReason,
@@ -33,9 +33,8 @@ use crate::{
     model::service_account::roles,
     response,
     store::{
-        deletions,
         feed::FeedPosition,
-        service_accounts,
+        service_accounts, user_changes,
         users::{self, SessionUser},
     },
     verifier::Verifier,
@@ -111,11 +110,23 @@ impl pb::token_service_server::TokenService for TokenService {
         request: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         self.app.authenticate_verifier(&request).await?;
-        let (after, size) = request::deletions(request.get_ref())?;
-        let (page, last) = deletions::list_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
-        let sequence = page.last().map_or(last, |deleted| deleted.sequence);
-        let user_ids = page.into_iter().map(|deleted| deleted.user_id.to_string()).collect();
-        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence }))
+        let ListDeletedUsersRequest { after, page_size } = request.into_inner();
+        let (after, size) = request::user_changes(after, page_size)?;
+        let page = user_changes::list_deletions_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
+        let user_ids = page.changes.into_iter().map(|change| change.user_id.to_string()).collect();
+        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence: page.sequence }))
+    }
+
+    async fn list_user_changes(
+        &self,
+        request: Request<ListUserChangesRequest>,
+    ) -> Result<Response<ListUserChangesResponse>, Status> {
+        self.app.authenticate_verifier(&request).await?;
+        let ListUserChangesRequest { after, page_size } = request.into_inner();
+        let (after, size) = request::user_changes(after, page_size)?;
+        let page = user_changes::list_after(&self.app.db, after, size).await.map_err(ApiError::from)?;
+        let changes = page.changes.into_iter().map(response::user_change).collect();
+        Ok(Response::new(ListUserChangesResponse { changes, sequence: page.sequence }))
     }
 }
 

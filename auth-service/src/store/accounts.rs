@@ -9,8 +9,9 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, email_changes, factors, login_attempts, mails, passkeys, personal_access_tokens,
+    audit, email_changes, factors, login_attempts, mails, passkeys, personal_access_tokens,
     revocations::{RevocationReason, SessionSelector, revoke_within},
+    user_changes::{self, UserState},
 };
 use crate::model::{
     audit::Event,
@@ -93,8 +94,8 @@ pub async fn reset_password(
     .await
 }
 
-/// Disables an account and revokes its sessions, or enables it again. Returns `None` if nothing would change, or no
-/// enabled account would have the role `admin`.
+/// Disables an account and revokes its sessions, or enables it again, and adds this to the list of changes of accounts.
+/// Returns `None` if nothing would change, or no enabled account would have the role `admin`.
 ///
 /// # Errors
 /// If the database fails.
@@ -117,11 +118,16 @@ pub async fn set_disabled(
         Box::pin(async move {
             conn.advisory_lock(ADMINS_LOCK).await?;
             let user: Option<User> = conn.fetch_optional(UPDATE, args![user_id, disabled, now]).await?;
-            if let Some(user) = &user {
-                if disabled {
-                    revoke_all(conn, now, user.id, None).await?;
+            match &user {
+                Some(user) => {
+                    let state = if disabled { UserState::Disabled } else { UserState::Enabled };
+                    if disabled {
+                        revoke_all(conn, now, user.id, None).await?;
+                    }
+                    user_changes::insert(conn, user.id, state).await?;
+                    audit::insert(conn, now, user.id, &event).await?;
                 }
-                audit::insert(conn, now, user.id, &event).await?;
+                None => user_changes::insert_missing(conn, user_id, disabled).await?,
             }
             Ok(user)
         })
@@ -179,8 +185,8 @@ pub async fn set_roles(
     .await
 }
 
-/// Deletes an account, revokes its sessions and adds it to the list of deleted accounts. Returns `None` if the password
-/// was changed after `verified_version` was read, or no enabled account would have the role `admin`.
+/// Deletes an account, revokes its sessions and adds this to the list of changes of accounts. Returns `None` if the
+/// password was changed after `verified_version` was read, or no enabled account would have the role `admin`.
 ///
 /// # Errors
 /// If the database fails.
@@ -212,7 +218,7 @@ pub async fn delete(
                 personal_access_tokens::delete_all_within(conn, user.id).await?;
                 factors::delete_all_within(conn, user.id).await?;
                 passkeys::delete_user_handle_within(conn, user.id).await?;
-                deletions::insert(conn, user.id).await?;
+                user_changes::insert(conn, user.id, UserState::Deleted).await?;
                 mails::delete_within(conn, user.id).await?;
                 login_attempts::delete_within(conn, &login_throttle::address_key(&user.email)).await?;
                 audit::insert(conn, now, user.id, &event).await?;

@@ -10,7 +10,7 @@ use service_kit::{
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The channel on which replicas are notified of revocations and deleted accounts.
+/// The channel on which replicas are notified of revocations and changes of accounts.
 pub const CHANNEL: &str = "taskey_revocations";
 
 /// Maximum number of rows that one statement reads, so that each takes much less than the statement timeout.
@@ -30,7 +30,7 @@ pub struct FeedPosition {
     pub epoch: Option<Uuid>,
     /// The sequence number of the last revocation.
     pub sequence: i64,
-    /// The sequence number of the last deletion of an account.
+    /// The sequence number of the last change in the list of accounts that were deleted, disabled or enabled.
     pub last_deletion: i64,
 }
 

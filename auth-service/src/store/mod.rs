@@ -2,7 +2,6 @@
 
 pub mod accounts;
 pub mod audit;
-pub mod deletions;
 pub mod device_authorizations;
 pub mod email_changes;
 pub mod epoch;
@@ -28,4 +27,5 @@ pub mod service_accounts;
 pub mod service_tokens;
 pub mod sessions;
 pub mod totp;
+pub mod user_changes;
 pub mod users;

@@ -9,8 +9,9 @@ use service_kit::{
 use uuid::Uuid;
 
 use super::{
-    audit, deletions, login_attempts,
+    audit, login_attempts,
     revocations::{RevocationReason, SessionSelector, revoke_within},
+    user_changes::{self, UserState},
 };
 use crate::model::{
     audit::Event,
@@ -156,8 +157,8 @@ pub async fn rotate(
     .await
 }
 
-/// Deletes a service account, revokes its sessions, and adds it to the list of deleted accounts, because other services may
-/// store data of it. Reports whether it existed.
+/// Deletes a service account, revokes its sessions, and adds this to the list of changes of accounts, because other services
+/// may store data of it. Reports whether it existed.
 ///
 /// # Errors
 /// If the database fails.
@@ -169,7 +170,7 @@ pub async fn delete(db: &Db, now: Timestamp, id: Uuid, event: Event) -> Result<b
             if let Some(label) = &label {
                 revoke_all(conn, now, id).await?;
                 login_attempts::delete_within(conn, &address_key(&throttle_name(id))).await?;
-                deletions::insert(conn, id).await?;
+                user_changes::insert(conn, id, UserState::Deleted).await?;
                 audit::insert(conn, now, id, &event.with_detail("label", label)).await?;
             }
             Ok(label.is_some())

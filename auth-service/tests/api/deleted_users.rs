@@ -69,10 +69,10 @@ async fn listing_deleted_users_requires_the_verifier_role(database: TestDatabase
     server.stop().await;
 }
 
-type Feed = Streaming<WatchRevocationsResponse>;
+pub type Feed = Streaming<WatchRevocationsResponse>;
 
 /// Returns the end of the snapshot, and the rest of the stream.
-async fn end_of_snapshot(server: &Server) -> (SnapshotEnd, Feed) {
+pub async fn end_of_snapshot(server: &Server) -> (SnapshotEnd, Feed) {
     let request = verifier_request(server, WatchRevocationsRequest {}).await;
     let mut feed = server.token().watch_revocations(request).await.expect("the stream opens").into_inner();
     loop {
@@ -88,8 +88,8 @@ async fn next(feed: &mut Feed) -> Event {
     feed.message().await.expect("no error").expect("the stream is open").event.expect("an event")
 }
 
-/// Asserts that an update reports this deletion within a second.
-async fn assert_reported(feed: &mut Feed, sequence: i64) {
+/// Asserts that an update reports this change of an account within a second.
+pub async fn assert_reported(feed: &mut Feed, sequence: i64) {
     let reported = async {
         loop {
             if let Event::Update(update) = next(feed).await

@@ -52,5 +52,6 @@ mod start_up;
 mod stored_key_ids;
 mod support;
 mod token_exchange;
+mod user_changes;
 mod user_enumeration;
 mod verifier;

@@ -113,6 +113,7 @@ fn released_migrations_are_not_edited() {
             (21, "d172678e79bbcb89539fe6384c8411d5"),
             (22, "9aca77d94ad37b1961e91c1ce5b59628"),
             (23, "e37703a809773c0768144b321b79e92a"),
+            (24, "0f087703893977ce5ea3a5e20d58e038"),
         ],
     );
 }

@@ -17,10 +17,10 @@ use crate::{
 };
 
 mod check;
-pub mod deletion;
 pub mod follow;
 mod monitor;
 pub mod peer;
+pub mod user_changes;
 
 /// After this time without a heartbeat, revocations may have been missed.
 pub const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);

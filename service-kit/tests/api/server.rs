@@ -18,7 +18,8 @@ use service_kit::{
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
     ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
-    ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, ListUserChangesRequest, ListUserChangesResponse,
+    WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -65,6 +66,13 @@ impl TokenService for Stub {
         _: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
         Ok(Response::new(ListDeletedUsersResponse::default()))
+    }
+
+    async fn list_user_changes(
+        &self,
+        _: Request<ListUserChangesRequest>,
+    ) -> Result<Response<ListUserChangesResponse>, Status> {
+        Ok(Response::new(ListUserChangesResponse::default()))
     }
 
     type WatchRevocationsStream = Pending<Result<WatchRevocationsResponse, Status>>;

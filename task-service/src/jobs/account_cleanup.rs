@@ -1,9 +1,9 @@
-//! Permanently deletes the data of deleted accounts.
+//! Receives the changes of accounts, and permanently deletes the data of deleted ones.
 
 use std::time::Duration;
 
 use service_kit::{
-    auth::revocation::deletion::DeletedUsers,
+    auth::revocation::user_changes::{UserChangePage, UserChangeStore},
     clock::Clock,
     db::{self, Db},
     random,
@@ -11,9 +11,9 @@ use service_kit::{
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-use super::removed_owners;
+use super::{removed_owners, user_changes};
 
-/// How often due owners are swept if no deleted account is received.
+/// How often due owners are swept if no change of an account is received.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Maximum number of owners per read and of rows per statement, so that other writes do not wait long.
@@ -23,7 +23,7 @@ const BATCH: i64 = 500;
 const MIN_BACKOFF: Duration = Duration::from_millis(250);
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// Receives deleted accounts and deletes their data. Several replicas may do so at the same time.
+/// Receives the changes of accounts, and deletes the data of deleted ones. Several replicas may do so at the same time.
 #[derive(Debug)]
 pub(crate) struct AccountCleanup {
     db: Db,
@@ -36,7 +36,7 @@ impl AccountCleanup {
         Self { db, clock, received: Notify::new() }
     }
 
-    /// Sweeps now, whenever an account is received, and periodically, for as long as it is awaited.
+    /// Sweeps now, whenever changes are received, and periodically, for as long as it is awaited.
     pub(crate) async fn run(&self) {
         let mut backoff = MIN_BACKOFF;
         loop {
@@ -89,13 +89,13 @@ impl AccountCleanup {
 }
 
 #[tonic::async_trait]
-impl DeletedUsers for AccountCleanup {
+impl UserChangeStore for AccountCleanup {
     async fn sequence(&self) -> anyhow::Result<i64> {
-        Ok(removed_owners::last_deletion(&self.db).await?)
+        Ok(user_changes::sequence(&self.db).await?)
     }
 
-    async fn receive(&self, users: Vec<Uuid>, sequence: i64) -> anyhow::Result<()> {
-        removed_owners::add_removed_owners(&self.db, self.clock.now(), users, sequence).await?;
+    async fn receive(&self, page: UserChangePage) -> anyhow::Result<()> {
+        user_changes::receive(&self.db, self.clock.now(), page).await?;
         self.received.notify_one();
         Ok(())
     }
@@ -104,7 +104,13 @@ impl DeletedUsers for AccountCleanup {
 #[cfg(test)]
 mod tests {
     use futures::future::join_all;
-    use service_kit::{args, clock::Timestamp, on_each_database, testing::TestDatabase};
+    use service_kit::{
+        args,
+        auth::revocation::user_changes::{UserChange, UserState},
+        clock::Timestamp,
+        on_each_database,
+        testing::TestDatabase,
+    };
 
     use super::{
         super::{removed_owners::SECOND_SWEEP_DELAY, sweep},
@@ -117,6 +123,12 @@ mod tests {
         received_accounts_are_removed_after_a_restart,
         an_account_that_is_received_again_is_swept_again,
     );
+
+    /// Returns a page that follows the sequence number `after`, and says that these accounts were deleted.
+    fn deletions(after: i64, users: impl IntoIterator<Item = Uuid>) -> UserChangePage {
+        let deleted = |user_id| UserChange { user_id, state: UserState::Deleted };
+        UserChangePage { changes: users.into_iter().map(deleted).collect(), after, sequence: after + 1 }
+    }
 
     async fn create_tasks(db: &Db, clock: &Clock, owner: Uuid, count: usize) {
         join_all((0..count).map(async |_| {
@@ -140,19 +152,23 @@ mod tests {
         let clock = Clock::system();
         let replicas = [open(&database).await, open(&database).await].map(|db| AccountCleanup::new(db, clock.clone()));
         let owners: Vec<_> = (0..40).map(|_| clock.new_id()).collect();
-        for round in 1..=3 {
+        for round in 0..3 {
             for owner in &owners {
                 create_tasks(&replicas[0].db, &clock, *owner, 40).await;
             }
             delete_all(&replicas[0].db).await;
-            // Each replica receives some accounts alone, and some that the other one receives in another order.
-            let backwards = owners.iter().rev().take(30).copied().collect();
+            // Both replicas receive the first page. Some accounts are also on the second one, in another order.
+            let first_page = deletions(2 * round, owners[..30].iter().copied());
             let (first, second) =
-                tokio::join!(replicas[0].receive(owners[..30].to_vec(), round), replicas[1].receive(backwards, round));
+                tokio::join!(replicas[0].receive(first_page.clone()), replicas[1].receive(first_page.clone()));
+            first.and(second).expect("both receive the accounts");
+            let second_page = deletions(2 * round + 1, owners.iter().rev().take(30).copied());
+            let (first, second, swept) =
+                tokio::join!(replicas[0].receive(first_page), replicas[1].receive(second_page), replicas[0].sweep());
             first.and(second).expect("both receive the accounts");
             let purge = sweep::purge(&replicas[0].db, clock.now(), BATCH);
             let (first, second, purged) = tokio::join!(replicas[0].sweep(), replicas[1].sweep(), purge);
-            let removed = first.expect("a sweep") + second.expect("a sweep") + purged.expect("a purge");
+            let removed = [swept, first, second, purged].map(|result| result.expect("a sweep")).iter().sum::<u64>();
             // 40 tasks of each of 40 owners. Lists and counters are deleted too.
             assert!(removed >= 1600, "round {round}: {removed}");
         }
@@ -165,9 +181,9 @@ mod tests {
         let (db, clock) = (open(&database).await, Clock::system());
         let owner = clock.new_id();
         create_tasks(&db, &clock, owner, 1).await;
-        AccountCleanup::new(db.clone(), clock.clone()).receive(vec![owner, owner], 7).await.expect("received");
+        AccountCleanup::new(db.clone(), clock.clone()).receive(deletions(0, [owner, owner])).await.expect("received");
         let cleanup = AccountCleanup::new(db.clone(), clock);
-        assert_eq!(cleanup.sequence().await.expect("a sequence number"), 7);
+        assert_eq!(cleanup.sequence().await.expect("a sequence number"), 1);
         // The task, the entry of its history, its list and the counter.
         assert_eq!(cleanup.sweep().await.expect("a sweep"), 4);
         db.close().await;
@@ -177,17 +193,17 @@ mod tests {
         let (clock, manual_clock) = service_kit::testing::clock();
         let cleanup = AccountCleanup::new(open(&database).await, clock.clone());
         let (db, owner) = (&cleanup.db, clock.new_id());
-        cleanup.receive(vec![owner], 1).await.expect("received");
+        cleanup.receive(deletions(0, [owner])).await.expect("received");
         cleanup.sweep().await.expect("a sweep");
         assert!(due_owners(db, clock.now()).await.is_empty());
         manual_clock.advance(SECOND_SWEEP_DELAY);
         assert_eq!(due_owners(db, clock.now()).await, [owner]);
 
-        cleanup.receive(vec![owner], 1).await.expect("received");
+        cleanup.receive(deletions(1, [owner])).await.expect("received");
         cleanup.sweep().await.expect("a sweep");
         assert_eq!(due_owners(db, clock.now() + SECOND_SWEEP_DELAY).await, [owner], "a second sweep follows");
         // If the first sweep is this late, the second one follows immediately.
-        cleanup.receive(vec![owner], 1).await.expect("received");
+        cleanup.receive(deletions(2, [owner])).await.expect("received");
         manual_clock.advance(3 * SECOND_SWEEP_DELAY);
         cleanup.sweep().await.expect("a sweep");
         assert!(due_owners(db, clock.now() + 9 * SECOND_SWEEP_DELAY).await.is_empty());

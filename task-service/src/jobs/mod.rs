@@ -1,4 +1,5 @@
-//! Background jobs: the purge of deleted tasks and expired entries of task histories, and the cleanup of deleted accounts.
+//! Background jobs: the purge of deleted tasks and expired entries of task histories, the cleanup of deleted accounts, and
+//! the changes of accounts.
 
 pub(crate) mod account_cleanup;
 mod backfill;
@@ -6,3 +7,4 @@ mod history;
 pub(crate) mod purge;
 mod removed_owners;
 mod sweep;
+mod user_changes;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Db, Error, QueryBuilder},
+    db::{Conn, Db, Error, QueryBuilder},
 };
 use uuid::Uuid;
 
@@ -16,38 +16,19 @@ use super::sweep::{execute, lock_owners, sweep};
 /// at most 15 minutes, and the maximum staleness is another 15 minutes; the rest is a margin.
 pub(crate) const SECOND_SWEEP_DELAY: Duration = Duration::from_secs(3600);
 
-/// Returns the sequence number of the last deleted account that was received.
+/// Stores the owners of deleted accounts, due now. No owner may occur twice.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn last_deletion(db: &Db) -> Result<i64, Error> {
-    db.fetch_optional("select place from followed_deletions", args![]).await?.ok_or(Error::RowNotFound)
-}
-
-/// Stores the owners of deleted accounts, due now, and the sequence number of the last one.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn add_removed_owners(
-    db: &Db,
-    now: Timestamp,
-    mut owners: Vec<Uuid>,
-    last_deletion: i64,
-) -> Result<(), Error> {
+pub(crate) async fn insert_within(conn: &mut Conn, now: Timestamp, owners: &[Uuid]) -> Result<(), Error> {
     const ON_CONFLICT: &str =
         " on conflict (owner_id) do update set heard_at = excluded.heard_at, due_at = excluded.due_at";
-    // A statement cannot write a row twice.
-    owners.sort_unstable();
-    owners.dedup();
-    sweep(db, move |conn| {
-        Box::pin(async move {
-            let mut insert = QueryBuilder::new("insert into removed_owners (owner_id, heard_at, due_at)");
-            insert.push_values(owners.iter().map(|owner| args![*owner, now, now])).push(ON_CONFLICT);
-            execute(conn, insert).await?;
-            conn.execute("update followed_deletions set place = $1", args![last_deletion]).await.map(drop)
-        })
-    })
-    .await
+    if owners.is_empty() {
+        return Ok(());
+    }
+    let mut insert = QueryBuilder::new("insert into removed_owners (owner_id, heard_at, due_at)");
+    insert.push_values(owners.iter().map(|owner| args![*owner, now, now])).push(ON_CONFLICT);
+    execute(conn, insert).await.map(drop)
 }
 
 /// Returns at most `limit` owners that are due for a sweep.

@@ -15,6 +15,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::{args, db::Db};
 
 pub(crate) mod changes;
+pub(crate) mod disabled_owners;
 pub(crate) mod epoch;
 pub(crate) mod export;
 pub(crate) mod history;

@@ -35,6 +35,7 @@ use crate::{
     request::{options::WriteOptions, validator::RequestValidator, write},
 };
 
+mod disabled_owners;
 mod lists;
 mod reminders;
 mod statements;
@@ -184,6 +185,7 @@ fn migrations_that_have_landed_are_never_edited() {
             (11, "4d7229ce82fdb7772048c4c106daab7c"),
             (12, "1e8d43a673a3b5065c1d973c28921092"),
             (13, "d8a8e6da9a8486cf6299f17f32a0e6a5"),
+            (14, "b3b216fe99b836f7deb39b59d2bcab12"),
         ],
     );
 }

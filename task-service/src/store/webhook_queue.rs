@@ -1,10 +1,10 @@
 //! The queue of webhooks with changes to send. Replicas claim webhooks for a short time (a lease), so that one of them
-//! sends the messages of a webhook.
+//! sends the messages of a webhook. The webhooks of disabled accounts stay idle.
 
 use service_kit::{
     args,
     clock::Timestamp,
-    db::{Conn, Db, Error, QueryBuilder, SearchError, Searches, Sql, Value},
+    db::{Conn, Db, Error, FromRow, QueryBuilder, Row, SearchError, Searches, Sql, Value},
 };
 use uuid::Uuid;
 
@@ -20,8 +20,12 @@ use crate::model::{
 };
 
 /// The key of the advisory lock of statements that lock several webhooks. Without it, two of them could lock the same rows
-/// in different orders and deadlock. The number is arbitrary.
-const QUEUE_LOCK: i64 = 0x0074_6173_6b77_6801;
+/// in different orders and deadlock. Statements that disable or enable owners hold it, too. The number is arbitrary.
+pub(super) const QUEUE_LOCK: i64 = 0x0074_6173_6b77_6801;
+
+/// The condition that the account of the owner of a row of `webhooks` is not disabled.
+const IS_ENABLED: &str =
+    "not exists (select 1 from disabled_owners disabled where disabled.owner_id = webhooks.owner_id)";
 
 /// Returns at most `limit` owners with webhooks after `after`, in the order of their ids.
 ///
@@ -32,24 +36,28 @@ pub(crate) async fn owners_after(db: &Db, after: Uuid, limit: i64) -> Result<Vec
     db.fetch_all(SELECT, args![after, limit]).await
 }
 
-/// Makes the webhooks of owners due, unless they are already, or their next attempt is later.
+/// Makes the webhooks of owners due, unless they are already, their next attempt is later, or the account is disabled.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn mark_due(db: &Db, now: Timestamp, owners: Vec<Uuid>) -> Result<(), Error> {
     let mut update = QueryBuilder::new("update webhooks set due_time = ");
     update.push_bind(now).push(" where due_time is null and pause_time is null and owner_id in ").push_ids(owners);
+    update.push(" and ").push(IS_ENABLED);
     let (sql, values) = update.build();
     update_queue(db, sql, values).await.map(drop)
 }
 
-/// Makes all active webhooks due that are not, because the positions of all have expired.
+/// Makes all active webhooks due that are not, because the positions of all have expired. Those of disabled accounts become
+/// due when these are enabled.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn mark_all_due(db: &Db) -> Result<(), Error> {
-    const UPDATE: &str = "update webhooks set due_time = 0 where due_time is null and pause_time is null";
-    db.execute(UPDATE, args![]).await.map(drop)
+    let update =
+        format!("update webhooks set due_time = 0 where due_time is null and pause_time is null and {IS_ENABLED}");
+    let (update, _) = QueryBuilder::new(update).build();
+    db.execute(update, args![]).await.map(drop)
 }
 
 /// Makes at most `limit` webhooks due whose owners have changes that were not sent, and returns their number.
@@ -62,6 +70,7 @@ pub(crate) async fn mark_behind(db: &Db, now: Timestamp, limit: i64) -> Result<u
             select webhook.owner_id, webhook.id from webhooks webhook
             join owners owner on owner.owner_id = webhook.owner_id
             where webhook.due_time is null and webhook.pause_time is null and webhook.position <> owner.last_change
+                and not exists (select 1 from disabled_owners disabled where disabled.owner_id = webhook.owner_id)
             limit $2)";
     update_queue(db, UPDATE, args![now, limit]).await
 }
@@ -90,27 +99,56 @@ pub(crate) async fn mark_postponed(db: &Db, now: Timestamp, limit: i64) -> Resul
     update_queue(db, UPDATE, args![now, now + MAX_DELAY, limit]).await
 }
 
-/// Claims at most `limit` webhooks that are due, until [`LEASE`] has passed.
+/// The webhooks that a replica has claimed.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    pub(crate) webhooks: Vec<WebhookRow>,
+    /// Whether no other webhook is due.
+    pub(crate) is_last: bool,
+}
+
+/// A webhook that was due. It was claimed, unless the account is disabled.
+struct DueWebhook {
+    webhook: WebhookRow,
+    lease: Option<Uuid>,
+}
+
+impl FromRow for DueWebhook {
+    /// Reads the columns of a webhook, and `lease`.
+    fn from_row(row: &mut Row<'_>) -> Result<Self, Error> {
+        Ok(Self { webhook: WebhookRow::from_row(row)?, lease: row.next()? })
+    }
+}
+
+/// Claims webhooks that are due, until [`LEASE`] has passed. Those of disabled accounts become idle instead. There are at
+/// most `limit` of both.
 ///
 /// # Errors
 /// Those of the database.
-pub(crate) async fn claim(db: &Db, now: Timestamp, lease: Uuid, limit: i64) -> Result<Vec<WebhookRow>, Error> {
+pub(crate) async fn claim(db: &Db, now: Timestamp, lease: Uuid, limit: i64) -> Result<Claims, Error> {
     const DUE: &str = "select owner_id from webhooks where due_time <= $1 limit 1";
     // Most calls find nothing, and need not write.
     if db.fetch_optional::<Uuid>(DUE, args![now]).await?.is_none() {
-        return Ok(Vec::new());
+        return Ok(Claims { is_last: true, ..Claims::default() });
     }
     db.write(move |conn| Box::pin(claim_within(conn, now, lease, limit))).await
 }
 
-async fn claim_within(conn: &mut Conn, now: Timestamp, lease: Uuid, limit: i64) -> Result<Vec<WebhookRow>, Error> {
+async fn claim_within(conn: &mut Conn, now: Timestamp, lease: Uuid, limit: i64) -> Result<Claims, Error> {
     conn.advisory_lock(QUEUE_LOCK).await?;
     let update = format!(
-        "update webhooks set lease = $1, due_time = $2 where due_time <= $3 and (owner_id, id) in (
-            select owner_id, id from webhooks where due_time <= $3 order by due_time limit $4) returning {COLUMNS}"
+        "update webhooks set
+            lease = case when {IS_ENABLED} then $1 end,
+            due_time = case when {IS_ENABLED} then cast($2 as bigint) end
+        where due_time <= $3 and (owner_id, id) in (
+            select owner_id, id from webhooks where due_time <= $3 order by due_time limit $4)
+        returning {COLUMNS}, lease"
     );
     let (update, _) = QueryBuilder::new(update).build_with_cache(true);
-    conn.fetch_all(update, args![lease, now + LEASE, now, limit]).await
+    let due: Vec<DueWebhook> = conn.fetch_all(update, args![lease, now + LEASE, now, limit]).await?;
+    let is_last = i64::try_from(due.len()).is_ok_and(|count| count < limit);
+    let webhooks = due.into_iter().filter(|due| due.lease.is_some()).map(|due| due.webhook).collect();
+    Ok(Claims { webhooks, is_last })
 }
 
 /// What happens to a claimed webhook next.

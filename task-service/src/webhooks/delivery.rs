@@ -30,7 +30,10 @@ use crate::{
         sync::SyncPoint,
         webhook::{Attempt, SEND_PERIOD, WebhookRow},
     },
-    store::webhook_queue::{self, Next},
+    store::{
+        disabled_owners,
+        webhook_queue::{self, Next},
+    },
     watch::{
         stream::PAGE_SIZE,
         sync_page::{ChangeReader, SyncPage},
@@ -111,6 +114,9 @@ impl Delivery<'_> {
         let (page, is_reset) = self.next_page().await?;
         self.read_time = begun.elapsed();
         drop(turn);
+        if disabled_owners::is_disabled(self.db, self.webhook.owner_id).await? {
+            return self.abandon().await;
+        }
         let (position, token, has_more) = (page.point.change, page.token.clone(), page.has_more);
         let attempt = match self.send(page, is_reset).await {
             Err(error) if error.reason() == ErrorReason::WebhooksDisabled => {
@@ -142,6 +148,14 @@ impl Delivery<'_> {
         tracing::warn!(webhook_id = %self.webhook.id, owner_id = %self.webhook.owner_id, "a webhook was paused");
         counter!("taskey_webhooks_paused_total").increment(1);
         Next::Idle
+    }
+
+    /// Ends the claim without a message, because the account is disabled. The webhook is due, because the account may have
+    /// been enabled meanwhile. Otherwise, it becomes idle when it is claimed again.
+    async fn abandon(&self) -> Result<(Next, bool), ApiError> {
+        let (owner, id) = (self.webhook.owner_id, self.webhook.id);
+        webhook_queue::release(self.db, self.clock.now(), owner, id, self.lease).await?;
+        Ok((Next::Idle, false))
     }
 
     async fn save(&mut self, next: Next, attempt: Option<Attempt>) -> Result<(Next, bool), ApiError> {

@@ -109,14 +109,13 @@ impl Dispatcher {
                 return Ok(());
             }
             let claim_time = self.clock.now();
-            let claimed = webhook_queue::claim(&self.db, claim_time, lease, max_claims).await?;
-            let is_last = claimed.len() < limit;
-            for webhook in claimed {
+            let claims = webhook_queue::claim(&self.db, claim_time, lease, max_claims).await?;
+            for webhook in claims.webhooks {
                 self.watches.webhook_owners().remember(webhook.owner_id);
                 let dispatcher = Arc::clone(self);
                 deliveries.spawn(async move { dispatcher.deliver(webhook, lease, claim_time).await });
             }
-            if is_last {
+            if claims.is_last {
                 return Ok(());
             }
         }

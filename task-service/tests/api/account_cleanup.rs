@@ -17,7 +17,7 @@ on_each_database!(
 );
 
 /// Waits until a user has no tasks. The feed does not revoke sessions, so the user can still list tasks.
-async fn wait_until_empty(user: &User) {
+pub(crate) async fn wait_until_empty(user: &User) {
     let emptied = async {
         while !user.list_all(500, true).await.is_empty() {
             pause().await;
@@ -26,7 +26,7 @@ async fn wait_until_empty(user: &User) {
     timeout(WAIT_TIMEOUT, emptied).await.expect("the tasks are removed");
 }
 
-async fn user_with_task(service: &Service) -> User {
+pub(crate) async fn user_with_task(service: &Service) -> User {
     let user = service.user();
     user.make("Buy milk").await;
     user
@@ -58,7 +58,7 @@ async fn accounts_deleted_while_the_service_was_down_are_cleaned_up(database: Te
 
     let service = service.restart(&database).await;
     let (bob, eve) = (bob.connected_to(&service), eve.connected_to(&service));
-    service.feed.delete([ann.id, bob.id]);
+    service.feed.delete([bob.id]);
     wait_until_empty(&bob).await;
     assert_eq!(service.feed.requested_cursors(), [1], "reading continues at the stored cursor");
     assert_eq!(eve.list_all(500, false).await.len(), 1);
@@ -74,7 +74,7 @@ async fn restored_account_list_is_read_from_its_beginning(database: TestDatabase
 
     let service = service.restart(&database).await;
     let (bob, eve) = (bob.connected_to(&service), eve.connected_to(&service));
-    service.feed.delete([bob.id]);
+    service.feed.restore([bob.id]);
     wait_until_empty(&bob).await;
     service.feed.delete([eve.id]);
     wait_until_empty(&eve).await;

@@ -1,7 +1,7 @@
 //! A fake auth-service with only a revocation feed, which the test controls.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,8 +15,10 @@ use service_kit::{
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, AcknowledgeRevocationsResponse, ExchangePersonalAccessTokenRequest,
     ExchangePersonalAccessTokenResponse, GetJwksRequest, IntrospectRequest, IntrospectResponse, JwkSet,
-    ListDeletedUsersRequest, ListDeletedUsersResponse, WatchRevocationsRequest, WatchRevocationsResponse,
+    ListDeletedUsersRequest, ListDeletedUsersResponse, ListUserChangesRequest, ListUserChangesResponse, UserChange,
+    WatchRevocationsRequest, WatchRevocationsResponse,
     token_service_server::{TokenService, TokenServiceServer},
+    user_change::State,
     watch_revocations_response::{Event, SnapshotChunk, SnapshotEnd, Update},
 };
 use tokio::{
@@ -36,6 +38,7 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 pub(crate) struct Feed {
     pub(crate) address: SocketAddr,
     state: watch::Sender<FeedState>,
+    users: SharedUserList,
     requested_cursors: Arc<Mutex<Vec<i64>>>,
     personal_access_tokens: Arc<Mutex<PersonalAccessTokens>>,
     _server: DropGuard,
@@ -52,22 +55,49 @@ struct FeedState {
     /// A feed that does not send still accepts connections.
     is_sending: bool,
     revoked: HashSet<Uuid>,
-    /// The deleted accounts, in order of deletion.
-    deleted: Vec<Uuid>,
+}
+
+/// The list of changed accounts, which replicas share.
+pub(crate) type SharedUserList = watch::Sender<UserList>;
+
+/// The last changes of accounts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UserList {
+    /// The sequence number of the last change.
+    last: i64,
+    /// The changes by their sequence numbers.
+    changes: BTreeMap<i64, (Uuid, State)>,
+}
+
+impl UserList {
+    fn add(&mut self, state: State, users: impl IntoIterator<Item = Uuid>) {
+        for user in users {
+            self.changes.retain(|_, (changed, _)| *changed != user);
+            self.last += 1;
+            self.changes.insert(self.last, (user, state));
+        }
+    }
 }
 
 impl Feed {
     /// Starts a feed that accepts verifier tokens signed with `keys`.
-    pub(crate) async fn start(keys: Arc<KeySet>, token_args: TokenArgs, clock: Clock, is_sending: bool) -> Self {
+    pub(crate) async fn start(
+        keys: Arc<KeySet>,
+        token_args: TokenArgs,
+        clock: Clock,
+        is_sending: bool,
+        users: SharedUserList,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("the listener has an address");
-        let state = watch::Sender::new(FeedState { is_sending, revoked: HashSet::new(), deleted: Vec::new() });
+        let state = watch::Sender::new(FeedState { is_sending, revoked: HashSet::new() });
         let (requested_cursors, personal_access_tokens) = (Arc::default(), Arc::default());
         let service = TokenServiceServer::new(FakeAuth {
             keys,
             token_args,
             clock,
             state: state.subscribe(),
+            users: users.clone(),
             requested_cursors: Arc::clone(&requested_cursors),
             personal_access_tokens: Arc::clone(&personal_access_tokens),
         });
@@ -80,7 +110,7 @@ impl Feed {
                 () = cancelled => {}
             }
         });
-        Self { address, state, requested_cursors, personal_access_tokens, _server: shutdown.drop_guard() }
+        Self { address, state, users, requested_cursors, personal_access_tokens, _server: shutdown.drop_guard() }
     }
 
     /// Starts or stops sending.
@@ -95,9 +125,31 @@ impl Feed {
         });
     }
 
-    /// Appends these accounts to the deleted ones.
+    /// Returns the list of changed accounts.
+    pub(crate) fn users(&self) -> SharedUserList {
+        self.users.clone()
+    }
+
+    /// Appends the deletion of these accounts to the list.
     pub(crate) fn delete(&self, users: impl IntoIterator<Item = Uuid>) {
-        self.state.send_modify(|state| state.deleted.extend(users));
+        self.users.send_modify(|list| list.add(State::Deleted, users));
+    }
+
+    /// Appends to the list that these accounts were disabled.
+    pub(crate) fn disable(&self, users: impl IntoIterator<Item = Uuid>) {
+        self.users.send_modify(|list| list.add(State::Disabled, users));
+    }
+
+    /// Appends to the list that these accounts were enabled.
+    pub(crate) fn enable(&self, users: impl IntoIterator<Item = Uuid>) {
+        self.users.send_modify(|list| list.add(State::Enabled, users));
+    }
+
+    /// Replaces the list by an older one, in which only these accounts were deleted.
+    pub(crate) fn restore(&self, deleted: impl IntoIterator<Item = Uuid>) {
+        let mut list = UserList::default();
+        list.add(State::Deleted, deleted);
+        self.users.send_replace(list);
     }
 
     /// Sets the claims of a personal access token, or makes it unknown.
@@ -114,7 +166,7 @@ impl Feed {
         self.personal_access_tokens.lock().expect("no panic").exchanges
     }
 
-    /// Returns the `after` of every `ListDeletedUsers` request.
+    /// Returns the `after` of every `ListUserChanges` request.
     pub(crate) fn requested_cursors(&self) -> Vec<i64> {
         self.requested_cursors.lock().expect("no panic").clone()
     }
@@ -125,6 +177,7 @@ struct FakeAuth {
     token_args: TokenArgs,
     clock: Clock,
     state: watch::Receiver<FeedState>,
+    users: SharedUserList,
     requested_cursors: Arc<Mutex<Vec<i64>>>,
     personal_access_tokens: Arc<Mutex<PersonalAccessTokens>>,
 }
@@ -160,16 +213,26 @@ impl TokenService for FakeAuth {
 
     async fn list_deleted_users(
         &self,
-        request: Request<ListDeletedUsersRequest>,
+        _: Request<ListDeletedUsersRequest>,
     ) -> Result<Response<ListDeletedUsersResponse>, Status> {
-        let ListDeletedUsersRequest { after, page_size } = request.into_inner();
+        Err(Status::unimplemented("only earlier versions list deletions alone"))
+    }
+
+    async fn list_user_changes(
+        &self,
+        request: Request<ListUserChangesRequest>,
+    ) -> Result<Response<ListUserChangesResponse>, Status> {
+        let ListUserChangesRequest { after, page_size } = request.into_inner();
         self.requested_cursors.lock().expect("no panic").push(after);
-        let deleted = self.state.borrow().deleted.clone();
-        let after = usize::try_from(after).ok().filter(|after| *after <= deleted.len()).unwrap_or(0);
+        let UserList { last, changes } = self.users.borrow().clone();
+        let start = if after > last { 1 } else { after + 1 };
         let size = usize::try_from(page_size).expect("not negative");
-        let user_ids: Vec<_> = deleted[after..].iter().take(size).map(Uuid::to_string).collect();
-        let sequence = i64::try_from(after + user_ids.len()).expect("few");
-        Ok(Response::new(ListDeletedUsersResponse { user_ids, sequence }))
+        let page: Vec<_> = changes.range(start..).take(size).collect();
+        let sequence = page.last().map_or(last, |(sequence, _)| **sequence);
+        let change =
+            |(_, (user, state)): (_, &(Uuid, State))| UserChange { user_id: user.to_string(), state: (*state).into() };
+        let changes = page.into_iter().map(change).collect();
+        Ok(Response::new(ListUserChangesResponse { changes, sequence }))
     }
 
     async fn watch_revocations(
@@ -183,7 +246,7 @@ impl TokenService for FakeAuth {
             return Err(Status::permission_denied("not a verifier"));
         }
         let (sender, receiver) = mpsc::channel(8);
-        tokio::spawn(send_events(self.state.clone(), sender));
+        tokio::spawn(send_events(self.state.clone(), self.users.subscribe(), sender));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }
@@ -191,14 +254,15 @@ impl TokenService for FakeAuth {
 /// Sends a snapshot, and then the full state in each update, which a verifier must accept.
 async fn send_events(
     mut state: watch::Receiver<FeedState>,
+    mut users: watch::Receiver<UserList>,
     sender: mpsc::Sender<Result<WatchRevocationsResponse, Status>>,
 ) {
     let mut has_sent_snapshot = false;
     loop {
-        let FeedState { is_sending, revoked, deleted } = state.borrow_and_update().clone();
+        let FeedState { is_sending, revoked } = state.borrow_and_update().clone();
+        let last_deletion_sequence = users.borrow_and_update().last;
         if is_sending {
             let revoked_session_ids = revoked.iter().map(Uuid::to_string).collect();
-            let last_deletion_sequence = i64::try_from(deleted.len()).expect("few");
             let events = if has_sent_snapshot {
                 vec![Event::Update(Update { revoked_session_ids, last_deletion_sequence })]
             } else {
@@ -215,6 +279,7 @@ async fn send_events(
         }
         tokio::select! {
             () = sender.closed() => return,
+            _ = users.changed() => {}
             changed = timeout(HEARTBEAT, state.changed()) => if let Ok(Err(_)) = changed { return },
         }
     }

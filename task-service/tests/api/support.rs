@@ -25,7 +25,7 @@ use tonic::{
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use uuid::Uuid;
 
-use crate::feed::Feed;
+use crate::feed::{Feed, SharedUserList};
 
 /// Limit for everything that a test waits for.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,6 +59,21 @@ pub(crate) struct Service {
     running: Option<JoinHandle<anyhow::Result<()>>>,
 }
 
+/// What stays when a service is restarted, and what replicas share, besides the database.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) clock: Clock,
+    pub(crate) manual_clock: ManualClock,
+    users: SharedUserList,
+}
+
+impl Environment {
+    fn new() -> Self {
+        let (clock, manual_clock) = clock();
+        Self { clock, manual_clock, users: SharedUserList::default() }
+    }
+}
+
 impl Service {
     /// Starts a service and waits until it serves.
     pub(crate) async fn start(database: &TestDatabase) -> Self {
@@ -67,7 +82,7 @@ impl Service {
 
     /// Starts a service with additional flags and waits until it serves.
     pub(crate) async fn start_with(database: &TestDatabase, flags: &[&str]) -> Self {
-        Self::start_at(database, flags, clock()).await
+        Self::start_at(database, flags, Environment::new()).await
     }
 
     /// Starts a service with changed settings and waits until it serves.
@@ -76,7 +91,7 @@ impl Service {
         flags: &[&str],
         adjust: impl FnOnce(&mut Config),
     ) -> Self {
-        let service = Self::launch(database, flags, clock(), true, adjust).await;
+        let service = Self::launch(database, flags, Environment::new(), true, adjust).await;
         service.wait_for_status(ServingStatus::Serving).await;
         service
     }
@@ -88,47 +103,53 @@ impl Service {
 
     /// Like [`restart`](Self::restart), with additional flags.
     pub(crate) async fn restart_with(self, database: &TestDatabase, flags: &[&str]) -> Self {
-        let time = (self.clock.clone(), self.manual_clock.clone());
+        let environment = self.environment();
         self.stop().await;
-        Self::start_at(database, flags, time).await
+        Self::start_at(database, flags, environment).await
     }
 
-    /// Starts a service with additional flags and this clock, and waits until it serves.
-    pub(crate) async fn start_at(database: &TestDatabase, flags: &[&str], time: (Clock, ManualClock)) -> Self {
-        let service = Self::launch(database, flags, time, true, |_| {}).await;
+    /// Returns the clock and the accounts, for a restart.
+    pub(crate) fn environment(&self) -> Environment {
+        let (clock, manual_clock) = (self.clock.clone(), self.manual_clock.clone());
+        Environment { clock, manual_clock, users: self.feed.users() }
+    }
+
+    /// Starts a service with additional flags in this environment, and waits until it serves.
+    pub(crate) async fn start_at(database: &TestDatabase, flags: &[&str], environment: Environment) -> Self {
+        let service = Self::launch(database, flags, environment, true, |_| {}).await;
         service.wait_for_status(ServingStatus::Serving).await;
         service
     }
 
     /// Like [`restart`](Self::restart), after some time.
     pub(crate) async fn restart_after(self, database: &TestDatabase, downtime: Duration) -> Self {
-        let time = (self.clock.clone(), self.manual_clock.clone());
+        let environment = self.environment();
         self.stop().await;
-        time.1.advance(downtime);
-        Self::start_at(database, &[], time).await
+        environment.manual_clock.advance(downtime);
+        Self::start_at(database, &[], environment).await
     }
 
-    /// Starts another replica with the same clock. Like every service, it purges on start.
+    /// Starts another replica with the same clock and accounts. Like every service, it purges on start.
     pub(crate) async fn start_replica(&self, database: &TestDatabase, flags: &[&str]) -> Self {
-        Self::start_at(database, flags, (self.clock.clone(), self.manual_clock.clone())).await
+        Self::start_at(database, flags, self.environment()).await
     }
 
     /// Starts a service whose feed does not send anything yet.
     pub(crate) async fn start_cold(database: &TestDatabase) -> Self {
-        Self::launch(database, &["--revocation-max-staleness", "0s"], clock(), false, |_| {}).await
+        Self::launch(database, &["--revocation-max-staleness", "0s"], Environment::new(), false, |_| {}).await
     }
 
     async fn launch(
         database: &TestDatabase,
         flags: &[&str],
-        time: (Clock, ManualClock),
+        environment: Environment,
         feed_is_sending: bool,
         adjust: impl FnOnce(&mut Config),
     ) -> Self {
-        let (clock, manual_clock) = time;
+        let Environment { clock, manual_clock, users } = environment;
         let key_file = database.key_file();
         let keys = Arc::new(KeySet::read(&key_file, clock.now()).expect("the key file is valid"));
-        let feed = Feed::start(Arc::clone(&keys), token_args(), clock.clone(), feed_is_sending).await;
+        let feed = Feed::start(Arc::clone(&keys), token_args(), clock.clone(), feed_is_sending, users).await;
         let (auth_url, key_file) = (format!("http://{}", feed.address), key_file.display().to_string());
         let common_flags =
             ["task-service", "--database-url", database.url(), "--key-file", &key_file, "--auth-url", &auth_url];

@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::{
     HEARTBEAT_LIMIT, RevocationView,
-    deletion::{self, DeletedUsers},
     peer::{Peer, PeerChannel},
+    user_changes::{self, UserChangeStore},
 };
 use crate::{
     auth::{claims, credential::Credential, key_source::KeySource},
@@ -55,8 +55,8 @@ pub struct Follower {
     pub view: Arc<RevocationView>,
     /// The public keys, if they are received with the feed.
     pub keys: Arc<KeySource>,
-    /// Where deleted accounts are stored, if this service stores data of accounts.
-    pub deleted_users: Option<Arc<dyn DeletedUsers>>,
+    /// Where the changes of accounts are stored, if this service stores data of accounts.
+    pub user_changes: Option<Arc<dyn UserChangeStore>>,
     /// Authenticates this service to the peers.
     pub credential: Credential,
     /// The replicas of auth-service; at least one.
@@ -103,7 +103,7 @@ impl Follower {
         let Some((sessions, end, acknowledgement)) = self.receive_snapshot(&mut feed).await? else { return Ok(()) };
         self.view.add_snapshot(sessions, end.issued_before.map(Timestamp::from));
         tracing::debug!(%peer, "following the feed of revocations");
-        let (deletion_sender, deletion_receiver) = watch::channel(end.last_deletion_sequence);
+        let (change_sender, change_receiver) = watch::channel(end.last_deletion_sequence);
         let (acknowledgement_sender, mut acknowledgement_receiver) = watch::channel(acknowledgement);
         // The snapshot is acknowledged as well.
         acknowledgement_receiver.mark_changed();
@@ -114,7 +114,7 @@ impl Follower {
                     Some(Event::Update(update)) => {
                         self.view.add(session_ids(&update.revoked_session_ids)?);
                         let last = update.last_deletion_sequence;
-                        deletion_sender.send_if_modified(|sequence| last != mem::replace(sequence, last));
+                        change_sender.send_if_modified(|sequence| last != mem::replace(sequence, last));
                         acknowledgement_sender.send_replace(acknowledgement);
                     }
                     Some(Event::Heartbeat(_)) => self.view.add([]),
@@ -127,11 +127,11 @@ impl Follower {
             }
             Ok(())
         };
-        // Run concurrently, because acknowledgements and deleted accounts must not delay the next message.
+        // Run concurrently, because acknowledgements and changes of accounts must not delay the next message.
         tokio::select! {
             ended = receive => ended,
             failed = self.acknowledge(client.clone(), acknowledgement_receiver) => failed,
-            never = self.follow_deletions(client, deletion_receiver) => match never {},
+            never = self.follow_user_changes(client, change_receiver) => match never {},
         }
     }
 
@@ -163,14 +163,14 @@ impl Follower {
         snapshot.map(|(sessions, ..)| sessions.len()).context("the peer ended the stream")
     }
 
-    /// Keeps the ledger of deleted accounts up to date, if there is one.
-    async fn follow_deletions(
+    /// Keeps the changes of accounts up to date, if they are stored.
+    async fn follow_user_changes(
         &self,
         client: TokenServiceClient<PeerChannel>,
         last: watch::Receiver<i64>,
     ) -> Infallible {
-        match &self.deleted_users {
-            Some(ledger) => deletion::follow(ledger.as_ref(), client, &self.credential, last).await,
+        match &self.user_changes {
+            Some(store) => user_changes::follow(store.as_ref(), client, &self.credential, last).await,
             None => std::future::pending().await,
         }
     }

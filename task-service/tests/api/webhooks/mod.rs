@@ -13,6 +13,7 @@ use crate::support::{Service, User, WAIT_TIMEOUT, pause};
 mod content;
 mod delivery;
 mod destinations;
+mod disabled;
 mod keys;
 mod management;
 mod pauses;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use service_kit::{network::destination::Resolver, on_each_database, testing::TestDatabase};
-use taskey_proto::task::v1::Webhook;
+use taskey_proto::task::v1::{Webhook, webhook::State};
 use tokio::{sync::mpsc::unbounded_channel, time::timeout};
 
 use super::{
@@ -72,16 +72,21 @@ async fn another_replica_continues_after_the_lease_of_a_stopped_one(database: Te
 }
 
 /// A service whose first attempt to send a message lasts until `end` is dropped.
-struct Interrupted {
-    service: Service,
-    ann: User,
-    webhook: Webhook,
-    end: mpsc::Sender<()>,
+pub(super) struct Interrupted {
+    pub(super) service: Service,
+    pub(super) ann: User,
+    pub(super) webhook: Webhook,
+    pub(super) end: mpsc::Sender<()>,
 }
 
 impl Interrupted {
     /// Starts the service, and waits for the attempt, whose message says that Ann has created "Buy milk".
     async fn start(database: &TestDatabase, receiver: &Receiver) -> Self {
+        Self::start_with(database, receiver, &["Buy milk"]).await
+    }
+
+    /// Like [`start`](Self::start), after Ann has created tasks with these titles.
+    pub(super) async fn start_with(database: &TestDatabase, receiver: &Receiver, titles: &[&str]) -> Self {
         let (end, ended) = mpsc::channel::<()>();
         let (begin, mut begun) = unbounded_channel();
         let (lookups, ended) = (AtomicUsize::new(0), Mutex::new(ended));
@@ -96,8 +101,13 @@ impl Interrupted {
         let adjust = |config: &mut task_service::config::Config| config.tasks.webhooks.resolver = resolver;
         let service = Service::start_adjusted(database, &ALLOW_LOOPBACK, adjust).await;
         let ann = service.user();
-        let webhook = ann.create_webhook(to(&receiver.url_with_host("hooks.example"))).await.expect("created");
-        ann.make("Buy milk").await;
+        let paused = Webhook { state: State::Paused.into(), ..to(&receiver.url_with_host("hooks.example")) };
+        let webhook = ann.create_webhook(paused).await.expect("created");
+        for title in titles {
+            ann.make(title).await;
+        }
+        let active = Webhook { state: State::Active.into(), ..webhook };
+        let webhook = ann.update_webhook(active, &["state"]).await.expect("updated");
         timeout(WAIT_TIMEOUT, begun.recv()).await.expect("the attempt begins").expect("the service runs");
         Self { service, ann, webhook, end }
     }

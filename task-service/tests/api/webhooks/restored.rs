@@ -30,18 +30,18 @@ struct Restored {
 }
 
 /// Stops the service, does to the database what the restoration of a backup does, and starts the service again.
-async fn restore(service: Service, database: &TestDatabase) -> Service {
+pub(super) async fn restore(service: Service, database: &TestDatabase) -> Service {
     restore_after(service, database, Duration::ZERO).await
 }
 
 /// Like [`restore`], and takes some time.
 async fn restore_after(service: Service, database: &TestDatabase, time: Duration) -> Service {
-    let (clock, manual_clock) = (service.clock.clone(), service.manual_clock.clone());
+    let environment = service.environment();
     service.stop().await;
-    manual_clock.advance(time);
+    environment.manual_clock.advance(time);
     let restored = Restored::parse_from(["task-service", "--database-url", database.url()]);
     recovery::begin_epoch(&restored.database).await.expect("a new epoch");
-    Service::start_at(database, &ALLOW_LOOPBACK, (clock, manual_clock)).await
+    Service::start_at(database, &ALLOW_LOOPBACK, environment).await
 }
 
 /// Returns whether the receiver must discard what it has, and the titles of the tasks of a message.

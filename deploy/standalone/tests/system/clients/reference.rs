@@ -196,7 +196,7 @@ async fn start(args: TokenArgs, request: &Map<String, Value>) -> (Verifier, Sock
     let follower = Follower {
         view: Arc::clone(&view),
         keys: Arc::clone(&keys),
-        deleted_users: None,
+        user_changes: None,
         credential,
         peers,
         dialer: Dialer::plaintext(),

@@ -4,6 +4,7 @@ mod canaries;
 mod configuration;
 mod declared_errors;
 mod deletion;
+mod disabled;
 mod doctor;
 mod every_rpc;
 mod faults;

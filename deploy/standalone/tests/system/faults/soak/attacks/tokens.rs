@@ -6,8 +6,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use service_kit::random;
 use taskey_proto::auth::v1::{
     AcknowledgeRevocationsRequest, IntrospectRequest, ListAuditEventsRequest, ListDeletedUsersRequest,
-    ListUsersRequest, RevokeUserSessionsRequest, WatchRevocationsRequest, admin_service_client::AdminServiceClient,
-    token_service_client::TokenServiceClient,
+    ListUserChangesRequest, ListUsersRequest, RevokeUserSessionsRequest, WatchRevocationsRequest,
+    admin_service_client::AdminServiceClient, token_service_client::TokenServiceClient,
 };
 
 use super::{
@@ -58,7 +58,7 @@ pub async fn call_as_verifier(target: &Target, count: &AtomicUsize) {
     let (channel, tokens) = (&channel, &tokens);
     repeat(32, count, |number| async move {
         let (mut client, token) = (TokenServiceClient::new(channel.clone()), tokens[number % tokens.len()]);
-        match number % 4 {
+        match number % 5 {
             0 => {
                 let request = IntrospectRequest { token: odd_text(30_000), ..IntrospectRequest::default() };
                 client.introspect(bearer(token, request)).await.map(drop)
@@ -72,6 +72,7 @@ pub async fn call_as_verifier(target: &Target, count: &AtomicUsize) {
                 let request = AcknowledgeRevocationsRequest { watch_id: random::id().to_string(), sequence: i64::MAX };
                 client.acknowledge_revocations(bearer(token, request)).await.map(drop)
             }
+            3 => client.list_user_changes(bearer(token, ListUserChangesRequest::default())).await.map(drop),
             _ => client.list_deleted_users(bearer(token, ListDeletedUsersRequest::default())).await.map(drop),
         }
     })
