@@ -10,7 +10,7 @@ use service_kit::{
 use super::{backfill, history, sweep};
 use crate::{
     model::webhook::ATTEMPT_RETENTION,
-    store::{transaction::RETENTION, webhook_queue::delete_attempts},
+    store::{transaction::RETENTION, webhook_attempts},
 };
 
 /// How often tasks are purged. Callers cannot read a task after its purge time, even if it has not been purged yet.
@@ -35,7 +35,7 @@ pub(crate) async fn run(db: &Db, clock: &Clock) {
         run_batches("lists that older programs have created", || backfill::add_lists_to_feed(db, BATCH)).await;
         run_batches("tasks without a search text", || backfill::fold_texts(db, BATCH)).await;
         run_batches("tasks without the keys of their labels", || backfill::fold_labels(db, BATCH)).await;
-        run_batches("webhook attempts", || delete_attempts(db, now - ATTEMPT_RETENTION, BATCH)).await;
+        run_batches("webhook attempts", || webhook_attempts::delete_before(db, now - ATTEMPT_RETENTION, BATCH)).await;
     }
 }
 

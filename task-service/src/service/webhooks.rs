@@ -34,7 +34,7 @@ use crate::{
     response,
     store::{
         transaction::{Outcome, is_repeated},
-        webhook_queue,
+        webhook_attempts,
         webhook_writes::{self, NewRow, WebhookChange, WebhookWrite},
         webhooks,
     },
@@ -144,7 +144,7 @@ impl WebhookService for Webhooks {
         let body = message::to_json(&content, &ChangedFields::new(), false)?;
         let message_id = format!("msg_{}", random::id().simple());
         let attempt = self.sender.send(&webhook, message_id, body, TEST_WINDOW).await?;
-        webhook_queue::add_attempt(db, owner, id, attempt.clone()).await.map_err(ApiError::from)?;
+        webhook_attempts::insert(db, owner, id, attempt.clone()).await.map_err(ApiError::from)?;
         Ok(Response::new(response::webhook_attempt(attempt)))
     }
 

@@ -5,7 +5,8 @@
 //! - `tasks`, `changes`: reads of tasks and of the change feed. `read_groups`: reads of single tasks in groups.
 //! - `mutations`: writes to tasks. `lists`: reads of lists and writes to them. Each write is one transaction.
 //!   `write_groups`: small writes of several owners in one transaction. `webhooks`: reads of webhooks and writes of their
-//!   owners. `webhook_queue`: the webhooks with changes to send. `webhook_keys`: the keys that encrypt their secrets.
+//!   owners. `webhook_queue`: the webhooks with changes to send. `webhook_attempts`: the attempts to send them.
+//!   `webhook_keys`: the keys that encrypt their secrets. `disabled_owners`: the owners whose webhooks send nothing.
 //!   `reminder_queue`: the reminders that are due.
 //! - `transaction`: the common steps of writes. `storage_limits`: removes the oldest rows of accounts at their limits. `read_set`: the rows that a mutation reads. `owner_queue`: the queue in
 //!   which writes of an owner wait. `epoch`: the history of the database, on which tokens and etags depend.
@@ -30,6 +31,7 @@ pub(crate) mod rows;
 pub(crate) mod storage_limits;
 pub(crate) mod tasks;
 pub(crate) mod transaction;
+pub(crate) mod webhook_attempts;
 pub(crate) mod webhook_keys;
 pub(crate) mod webhook_queue;
 pub(crate) mod webhook_writes;

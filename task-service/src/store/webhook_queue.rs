@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::{
     rows::tasks_with_texts,
+    webhook_attempts::insert_within,
     webhooks::{COLUMNS, NumberedAttempt},
 };
 use crate::model::{
     Revision,
     filter::{Filter, SearchColumn, push_filter},
     sync::SyncPoint,
-    webhook::{Attempt, LEASE, MAX_ATTEMPTS, MAX_DELAY, WebhookRow},
+    webhook::{Attempt, LEASE, MAX_DELAY, WebhookRow},
 };
 
 /// The key of the advisory lock of statements that lock several webhooks. Without it, two of them could lock the same rows
@@ -207,7 +208,7 @@ pub(crate) async fn save(
         Box::pin(async move {
             let Some(number) = conn.fetch_optional::<i64>(UPDATE, values).await? else { return Ok(false) };
             if let Some(attempt) = attempt {
-                insert_attempt(conn, owner, id, NumberedAttempt { number, attempt }).await?;
+                insert_within(conn, owner, id, NumberedAttempt { number, attempt }).await?;
             }
             Ok(true)
         })
@@ -224,45 +225,6 @@ pub(crate) async fn release(db: &Db, now: Timestamp, owner: Uuid, id: Uuid, leas
         update webhooks set due_time = case when pause_time is null then cast($4 as bigint) end, lease = null
         where owner_id = $1 and id = $2 and lease = $3";
     db.execute(UPDATE, args![owner, id, lease, now]).await.map(drop)
-}
-
-/// Stores an attempt outside of the order of messages, unless the webhook has been deleted.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn add_attempt(db: &Db, owner: Uuid, id: Uuid, attempt: Attempt) -> Result<(), Error> {
-    const COUNT: &str =
-        "update webhooks set attempts = attempts + 1 where owner_id = $1 and id = $2 returning attempts";
-    db.write(move |conn| {
-        Box::pin(async move {
-            match conn.fetch_optional::<i64>(COUNT, args![owner, id]).await? {
-                Some(number) => insert_attempt(conn, owner, id, NumberedAttempt { number, attempt }).await,
-                None => Ok(()),
-            }
-        })
-    })
-    .await
-}
-
-async fn insert_attempt(conn: &mut Conn, owner: Uuid, id: Uuid, numbered: NumberedAttempt) -> Result<(), Error> {
-    const INSERT: &str = "
-        insert into webhook_attempts (owner_id, webhook_id, number, attempt_time, http_status, latency, message_id, error)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)";
-    const FORGET: &str = "delete from webhook_attempts where owner_id = $1 and webhook_id = $2 and number <= $3";
-    let NumberedAttempt { number, attempt } = numbered;
-    let latency = i64::try_from(attempt.latency.as_micros()).unwrap_or(i64::MAX);
-    let values = args![
-        owner,
-        id,
-        number,
-        attempt.time,
-        attempt.http_status.map(i64::from),
-        latency,
-        attempt.message_id,
-        attempt.error
-    ];
-    conn.execute(INSERT, values).await?;
-    conn.execute(FORGET, args![owner, id, number - MAX_ATTEMPTS]).await.map(drop)
 }
 
 /// Reports whether the owner has changes after the position of a webhook.
@@ -314,15 +276,4 @@ pub(crate) async fn changed_fields(
     select.push(" order by task_id, field");
     let (sql, values) = select.build();
     db.fetch_all(sql, values).await
-}
-
-/// Deletes at most `limit` attempts from before an instant, and returns their number.
-///
-/// # Errors
-/// Those of the database.
-pub(crate) async fn delete_attempts(db: &Db, before: Timestamp, limit: i64) -> Result<u64, Error> {
-    const DELETE: &str = "
-        delete from webhook_attempts where (owner_id, webhook_id, number) in (
-            select owner_id, webhook_id, number from webhook_attempts where attempt_time < $1 limit $2)";
-    db.execute(DELETE, args![before, limit]).await
 }

@@ -1,4 +1,5 @@
-//! The webhooks of an owner. Module `webhook_writes` has the writes of the owner, and `webhook_queue` those of the sender.
+//! The webhooks of an owner. Module `webhook_writes` has the writes of the owner, `webhook_queue` those of the sender, and
+//! `webhook_attempts` the attempts.
 
 use service_kit::{
     args,
