@@ -27,7 +27,7 @@ use super::processes::{Taskey, bearer};
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long after their creation the reminders fall due. The account is disabled before.
-const REMINDER_DELAY: Duration = Duration::from_secs(8);
+const REMINDER_DELAY: Duration = Duration::from_secs(15);
 
 /// A receiver of webhooks.
 struct Receiver {
