@@ -25,9 +25,10 @@ use tonic::{
 use tonic_types::StatusExt;
 
 use crate::{
+    args,
     auth::rotation,
     clock::{Clock, Timestamp},
-    db::DatabaseUrl,
+    db::{DatabaseUrl, Db},
     random,
 };
 
@@ -140,6 +141,19 @@ pub fn assert_unchanged(migrations: &Migrator, merged: &[(i64, &str)]) {
     let found: Vec<_> = migrations.iter().map(|migration| (migration.version, hex(&migration.checksum))).collect();
     let merged: Vec<_> = merged.iter().map(|(version, checksum)| (*version, (*checksum).to_owned())).collect();
     assert_eq!(found, merged);
+}
+
+/// Asserts that all migrations after `first`, the one that creates the table `compatible_migrations`, are listed in it: a
+/// program that knows only the earlier ones refuses tables with others. `db` has all migrations.
+///
+/// # Panics
+/// If a migration is not listed, or the table cannot be read.
+pub async fn assert_compatible(db: &Db, migrations: &Migrator, first: i64) {
+    const SELECT: &str = "select version from compatible_migrations order by version";
+    let listed: Vec<i64> = db.fetch_all(SELECT, args![]).await.expect("the table is read");
+    let later: Vec<i64> =
+        migrations.iter().map(|migration| migration.version).filter(|version| *version > first).collect();
+    assert_eq!(listed, later);
 }
 
 /// Creates a temporary directory.

@@ -8,7 +8,7 @@ use service_kit::{
     db::{Db, Migrate, PoolArgs},
     on_each_database,
     ops::config::TokenArgs,
-    testing::{TestDatabase, assert_unchanged},
+    testing::{TestDatabase, assert_compatible, assert_unchanged},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::auth::v1::ListSessionsRequest;
@@ -18,6 +18,7 @@ use crate::support::{Server, bearer, query_string};
 
 on_each_database! {
     migrations_keep_existing_sessions,
+    earlier_programs_can_use_the_tables,
 }
 
 const USER: Uuid = Uuid::from_u128(1);
@@ -85,6 +86,12 @@ async fn migrations_keep_existing_sessions(database: TestDatabase) {
     server.stop().await;
 }
 
+async fn earlier_programs_can_use_the_tables(database: TestDatabase) {
+    let db = open(&database, i64::MAX).await;
+    assert_compatible(&db, &sqlx::migrate!(), 11).await;
+    db.close().await;
+}
+
 #[test]
 fn released_migrations_are_not_edited() {
     assert_unchanged(
@@ -114,6 +121,7 @@ fn released_migrations_are_not_edited() {
             (22, "9aca77d94ad37b1961e91c1ce5b59628"),
             (23, "e37703a809773c0768144b321b79e92a"),
             (24, "0f087703893977ce5ea3a5e20d58e038"),
+            (25, "9a362ff758932f5b742836870e8016e6"),
         ],
     );
 }

@@ -12,7 +12,7 @@ use service_kit::{
     on_each_database, random,
     rate_limit::RateLimit,
     status::ApiError,
-    testing::{TestDatabase, assert_unchanged},
+    testing::{TestDatabase, assert_compatible, assert_unchanged},
 };
 use sqlx::migrate::Migrator;
 use taskey_proto::{
@@ -45,6 +45,7 @@ on_each_database!(
     a_write_that_violates_a_constraint_fails_alone,
     an_occurrence_of_a_series_exists_once,
     replicas_share_the_page_token_key,
+    earlier_programs_can_use_the_tables,
 );
 
 /// Opens the database of a service that has just started.
@@ -165,6 +166,12 @@ async fn replicas_share_the_page_token_key(database: TestDatabase) {
     assert_eq!(page_token_key(&first, &[3; 32]).await.expect("there is a key"), key);
     first.close().await;
     second.close().await;
+}
+
+async fn earlier_programs_can_use_the_tables(database: TestDatabase) {
+    let db = open(&database).await;
+    assert_compatible(&db, &MIGRATIONS, 7).await;
+    db.close().await;
 }
 
 #[test]
